@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every source of the kernel image, by layer, in dependency order.
+KERNEL_C := \
+	kernel/lib/err.c \
+	kernel/lib/fmt.c \
+	kernel/lib/log.c \
+	kernel/lib/string.c
+
+KERNEL_ASM :=

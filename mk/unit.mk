@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+# Unit tests: tests/unit/test_X.c plus the listed sources, hosted, with ASan and UBSan and cmocka.
+# One line a test: UNIT += X, and X_SRC = the sources under test (and their dependencies).
+UNIT :=
+UNIT_CFLAGS := -std=gnu11 -O1 -g -I. -fsanitize=address,undefined -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer $(WARN)
+UNIT_COMMON := tests/unit/support.c
+
+UNIT += fmt
+fmt_SRC = kernel/lib/fmt.c
+
+UNIT_BIN = $(UNIT:%=$(BUILD)/unit/test_%)
+
+.SECONDEXPANSION:
+$(BUILD)/unit/test_%: tests/unit/test_%.c $(UNIT_COMMON) $$($$*_SRC)
+	@mkdir -p $(@D)
+	$(CC) $(UNIT_CFLAGS) -MMD -MP -MF $@.d $(filter %.c,$^) -o $@ -lcmocka $($*_LIBS)
+
+## unit          build and run the unit tests
+.PHONY: unit
+unit: $$(UNIT_BIN)
+	@$(PYTHON) tests/unit/run.py $(UNIT_BIN)
+
+-include $(wildcard $(BUILD)/unit/*.d)

@@ -23,6 +23,7 @@ struct timerq {
 void timerq_init(struct timerq *q);
 void timer_init(struct timer *t, void (*fire)(void *ctx), void *ctx);
 // Arming an armed timer moves it. A deadline in the past fires at the next timerq_expire.
+// Arming for TIMER_NEVER cancels.
 void timerq_arm(struct timerq *q, struct timer *t, uint64_t deadline_ns);
 void timerq_cancel(struct timer *t);
 // Deadline of the first timer, TIMER_NEVER when none is armed.

@@ -4,6 +4,8 @@ KERNEL_C := \
 	kernel/lib/err.c \
 	kernel/lib/fmt.c \
 	kernel/lib/log.c \
-	kernel/lib/string.c
+	kernel/lib/string.c \
+	kernel/iobus.c \
+	kernel/timerq.c
 
 KERNEL_ASM :=

@@ -8,6 +8,15 @@ UNIT_COMMON := tests/unit/support.c
 
 UNIT += fmt
 fmt_SRC = kernel/lib/fmt.c
+UNIT += log
+log_SRC = kernel/lib/log.c kernel/lib/fmt.c
+UNIT += string
+string_SRC =
+
+UNIT += iobus
+iobus_SRC = kernel/iobus.c
+UNIT += timerq
+timerq_SRC = kernel/timerq.c
 
 UNIT_BIN = $(UNIT:%=$(BUILD)/unit/test_%)
 

@@ -3,7 +3,7 @@
 // which keeps them free of vector registers. The host build takes libc's and only str_copy from here.
 #include "kernel/lib/string.h"
 
-#if !__STDC_HOSTED__
+#if STRING_OURS
 void *memcpy(void *restrict dst, const void *restrict src, size_t len) {
 	void *to = dst;
 	__asm__ volatile("rep movsb" : "+D"(to), "+S"(src), "+c"(len) : : "memory");

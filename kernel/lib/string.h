@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The C string functions the hypervisor uses. Freestanding builds get ours, hosted builds libc's.
+// The C string functions the hypervisor uses. Freestanding builds get ours, hosted builds libc's (a
+// test may ask for ours by defining STRING_OURS).
 #pragma once
 
 #include "kernel/lib/types.h"
 
-#if __STDC_HOSTED__
+#if !__STDC_HOSTED__
+#define STRING_OURS 1
+#endif
+
+#if !defined(STRING_OURS)
+#define STRING_OURS 0
 #include <string.h>
 #else
 void *memcpy(void *restrict dst, const void *restrict src, size_t len);

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// The console of this machine: COM1, the screen (frame buffer or VGA text) and the PS/2 keyboard, attached to
+// drivers/host/console as sinks and sources. Boot CPU; the interrupt functions with interrupts off.
+#pragma once
+
+#include "drivers/host/acpi.h"
+#include "kernel/abi/bootinfo.h"
+
+// First thing in main: COM1 when it is there; needs no memory management. Sets the log sink.
+void hostconsole_early(void);
+// After mm: the screen. -ERR_UNSUP: no screen we can draw on (logged by the caller).
+__must_check int hostconsole_screen(const struct boot_info *boot);
+// After ACPI: the keyboard. -ERR_UNSUP: no controller.
+__must_check int hostconsole_keyboard(const struct acpi_info *info);
+
+bool hostconsole_has_serial(void);
+bool hostconsole_has_screen(void);
+bool hostconsole_has_keyboard(void);
+// Routes the serial and keyboard interrupts to `vector` on this APIC id and turns them on.
+// -ERR_NOENT, -ERR_RANGE as ioapic_route; the console then works by polling.
+__must_check int hostconsole_interrupts(const struct acpi_info *info, uint32_t apic_id, uint8_t vector);
+// The handler of that vector, before EOI: takes input, sends output.
+void hostconsole_interrupt(void);

@@ -1,23 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 // The interrupt-controller contract: how lines, messages, vectors and EOIs travel between
 // kernel/irqroute, the virtual PIC, I/O APIC and local APICs (drivers/vdev) and the vCPU run path
-// (arch/x86/guest). Facts: Intel SDM vol. 3 ch. 10 (APIC), 82093AA, 8259A data sheets.
+// (arch/x86/guest). Facts: Intel SDM vol. 3 ch. 10 (APIC), 82093AA, 8259A data sheets. docs/IRQ.md
+// follows one interrupt through all of it.
+//
+// Everything here needs the VM's device lock, except the inline readers: they read one published word
+// each and may run anywhere on the vCPU's own CPU (a change by another CPU is followed by
+// vm_vcpu_event, so a stale answer is looked at again before the guest runs).
 #pragma once
 
+#include "kernel/lib/bits.h"
 #include "kernel/vdev.h"
 
 struct vcpu;
 
 // ---- chips fed by lines: vpic, vioapic ----------------------------------------------------------
 
-// Pin 0..15 (PIC pair) or 0..23 (I/O APIC). Level is the line's electrical assertion (1 = asserted);
-// polarity is not applied again. Idempotent.
+// Pin 0..15 (PIC pair; 2 is the cascade and ignored) or 0..23 (I/O APIC); other pins are ignored. Level
+// is the line's logical assertion (1 = asserted); polarity is not applied again. Idempotent.
 void vpic_pin_set(struct vdev *vpic, unsigned pin, bool level);
 void vioapic_pin_set(struct vdev *vioapic, unsigned pin, bool level);
 // EOI broadcast of a level-triggered vector by a local APIC.
 void vioapic_eoi(struct vdev *vioapic, uint8_t vector);
+// A local APIC begins to accept interrupts: pins that are asserted and found no taker are sent again.
+void vioapic_resample(struct vdev *vioapic);
+
+// What the run path reads of the PIC without a call. First member of the PIC's object.
+struct vpic_summary {
+	struct vdev vdev;
+	bool output; // INTR
+};
 // ExtINT: the PIC's INTR output, and the INTA cycle (returns the vector; spurious IRQ7/15 included).
-bool vpic_output(const struct vdev *vpic);
+static inline bool vpic_output(const struct vdev *vpic) {
+	return __atomic_load_n(&((const struct vpic_summary *)(const void *)vpic)->output, __ATOMIC_RELAXED);
+}
 uint8_t vpic_ack(struct vdev *vpic);
 
 // ---- messages between I/O APIC / MSI and local APICs --------------------------------------------
@@ -34,7 +50,7 @@ enum irq_mode { // SDM 10.6.1, delivery mode encoding
 enum irq_shorthand { IRQ_DEST_FIELD = 0, IRQ_DEST_SELF = 1, IRQ_DEST_ALL = 2, IRQ_DEST_OTHERS = 3 };
 
 struct irq_msg {
-	uint32_t dest;     // APIC id (physical) or logical destination
+	uint32_t dest; // APIC id (physical) or logical destination
 	uint8_t vector;
 	uint8_t mode;      // enum irq_mode
 	uint8_t shorthand; // enum irq_shorthand, IPIs only
@@ -44,8 +60,8 @@ struct irq_msg {
 };
 
 // Delivers a message to every local APIC of the VM it addresses; false when none accepts it.
-// `source` is the sending local APIC for IPIs, NULL for devices. Implemented by drivers/vdev/vlapic
-// over vm_lapic().
+// `source` is the sending local APIC for IPIs, NULL for devices (then 0xFF is a broadcast too, whatever
+// mode the receivers are in). Implemented by drivers/vdev/vlapic over vm_lapic().
 bool vlapic_deliver(struct vm *vm, struct vdev *source, const struct irq_msg *msg);
 
 // ---- the VM's chips, set once at build; NULL when the VM has none ---------------------------------
@@ -60,18 +76,49 @@ struct vdev *vm_pic(const struct vm *vm);
 // Sets its request bit, wakes it, kicks it if it runs in guest mode. Cheap when nothing changes.
 void vm_vcpu_event(struct vm *vm, unsigned vcpu_id);
 // The lifecycle messages, to the vCPU's arch code: INIT, STARTUP (vector = page number), NMI.
+// On INIT the arch code calls vlapic_init_reset when the vCPU takes it.
 void vm_vcpu_init_signal(struct vm *vm, unsigned vcpu_id);
 void vm_vcpu_startup(struct vm *vm, unsigned vcpu_id, uint8_t vector);
 void vm_vcpu_nmi(struct vm *vm, unsigned vcpu_id);
 
+// Frequency that one tick of the APIC timer has at divide 1: 1 ns. CPUID leaf 0x15 (ECX) and the
+// KVM-compatible leaf 0x40000010 (EBX, kHz) tell the guest this figure.
+#define VLAPIC_BUS_HZ UINT64_C(1000000000)
+#define VLAPIC_BASE_DEFAULT UINT64_C(0xFEE00000) // guest physical, at reset
+#define VLAPIC_BASE_BSP BIT64(8)                 // IA32_APIC_BASE bits, SDM 10.4.4 and 10.12.1
+#define VLAPIC_BASE_EXTD BIT64(10)
+#define VLAPIC_BASE_EN BIT64(11)
+
+// What the run path reads of a local APIC without a call; kept up to date at each change of what it is
+// computed from. First member of the local APIC's object.
+struct vlapic_summary {
+	struct vdev vdev;
+	int16_t pending; // answer of vlapic_pending
+	int16_t irr_top; // answer of vlapic_highest_irr
+	bool extint;     // answer of vlapic_accepts_extint
+	uint64_t base;   // IA32_APIC_BASE
+};
+static inline const struct vlapic_summary *vlapic_summary(const struct vdev *vlapic) {
+	return (const struct vlapic_summary *)(const void *)vlapic;
+}
+
 // Highest vector that may be delivered now (IRR above PPR, APIC enabled), or -1.
-int vlapic_pending(const struct vdev *vlapic);
+static inline int vlapic_pending(const struct vdev *vlapic) {
+	return __atomic_load_n(&vlapic_summary(vlapic)->pending, __ATOMIC_RELAXED);
+}
 // Highest vector in IRR whatever PPR says, or -1 (for HLT wake and TPR thresholds).
-int vlapic_highest_irr(const struct vdev *vlapic);
-// The CPU takes `vector`, which vlapic_pending just returned: IRR to ISR.
-void vlapic_ack(struct vdev *vlapic, uint8_t vector);
+static inline int vlapic_highest_irr(const struct vdev *vlapic) {
+	return __atomic_load_n(&vlapic_summary(vlapic)->irr_top, __ATOMIC_RELAXED);
+}
+// The CPU takes `vector`, which vlapic_pending just returned: IRR to ISR. Returns the vector to inject:
+// the same, or the spurious vector when it may no longer be delivered (SDM 10.9; another CPU's INIT).
+uint8_t vlapic_ack(struct vdev *vlapic, uint8_t vector);
 // LINT0 programmed for ExtINT (or the APIC disabled in hardware): the PIC's output reaches this CPU.
-bool vlapic_accepts_extint(const struct vdev *vlapic);
+static inline bool vlapic_accepts_extint(const struct vdev *vlapic) {
+	return __atomic_load_n(&vlapic_summary(vlapic)->extint, __ATOMIC_RELAXED);
+}
+// The local interrupt pins: 0 is LINT0 (the PIC's INTR output on vCPU 0), 1 is LINT1 (NMI). Idempotent.
+void vlapic_lint_set(struct vdev *vlapic, unsigned pin, bool level);
 
 // Guest register access. xAPIC: offset into the 4 KiB page, 32-bit aligned accesses only.
 uint32_t vlapic_mmio_read(struct vdev *vlapic, uint32_t offset);
@@ -80,11 +127,17 @@ void vlapic_mmio_write(struct vdev *vlapic, uint32_t offset, uint32_t value);
 __must_check int vlapic_msr_read(struct vdev *vlapic, uint32_t msr, uint64_t *value);
 __must_check int vlapic_msr_write(struct vdev *vlapic, uint32_t msr, uint64_t value);
 // IA32_APIC_BASE; -ERR_INVAL means #GP(0) (reserved bits, illegal mode transitions, SDM 10.12.5).
-uint64_t vlapic_base_read(const struct vdev *vlapic);
+// Bits above the guest's MAXPHYADDR are the caller's to refuse. The page decodes for this vCPU only,
+// at this base, while EN is set and EXTD is clear.
+static inline uint64_t vlapic_base_read(const struct vdev *vlapic) { return vlapic_summary(vlapic)->base; }
 __must_check int vlapic_base_write(struct vdev *vlapic, uint64_t value);
+// The vCPU takes an INIT: registers as after reset, IA32_APIC_BASE stays (SDM 10.4.7.3).
+void vlapic_init_reset(struct vdev *vlapic);
 // IA32_TSC_DEADLINE.
 uint64_t vlapic_deadline_read(const struct vdev *vlapic);
 void vlapic_deadline_write(struct vdev *vlapic, uint64_t tsc);
+// The guest's TSC was set (IA32_TIME_STAMP_COUNTER, IA32_TSC_ADJUST): an armed deadline moves with it.
+void vlapic_tsc_changed(struct vdev *vlapic);
 // CR8 and TPR are one register: CR8 = TPR[7:4].
 uint8_t vlapic_cr8_read(const struct vdev *vlapic);
 void vlapic_cr8_write(struct vdev *vlapic, uint8_t cr8);

@@ -4,6 +4,9 @@ FUZZ :=
 FUZZ_SECONDS ?= 5
 FUZZ_CFLAGS := -std=gnu11 -O1 -g -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Wall -Wextra -Werror
 
+FUZZ += elf
+elf_FUZZ_SRC = kernel/lib/elf.c kernel/lib/source.c
+
 FUZZ_BIN = $(FUZZ:%=$(BUILD)/fuzz/fuzz_%)
 
 $(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(UNIT_COMMON) $$($$*_FUZZ_SRC)

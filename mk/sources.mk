@@ -5,6 +5,11 @@ KERNEL_C := \
 	kernel/lib/fmt.c \
 	kernel/lib/log.c \
 	kernel/lib/string.c \
+	kernel/lib/bitmap.c \
+	kernel/lib/ring.c \
+	kernel/lib/source.c \
+	kernel/lib/elf.c \
+	kernel/lib/lock.c \
 	kernel/iobus.c \
 	kernel/timerq.c
 

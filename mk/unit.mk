@@ -3,7 +3,7 @@
 # One line a test: UNIT += X, and X_SRC = the sources under test (and their dependencies).
 UNIT :=
 UNIT_CFLAGS := -std=gnu11 -O1 -g -I. -fsanitize=address,undefined -fno-sanitize-recover=all \
-	-fno-omit-frame-pointer $(WARN)
+	-fno-omit-frame-pointer -DLOCK_DEBUG=1 $(WARN)
 UNIT_COMMON := tests/unit/support.c
 
 UNIT += fmt
@@ -12,6 +12,16 @@ UNIT += log
 log_SRC = kernel/lib/log.c kernel/lib/fmt.c
 UNIT += string
 string_SRC =
+UNIT += bitmap
+bitmap_SRC = kernel/lib/bitmap.c
+UNIT += range
+range_SRC =
+UNIT += ring
+ring_SRC = kernel/lib/ring.c
+UNIT += lock
+lock_SRC = kernel/lib/lock.c
+UNIT += elf
+elf_SRC = kernel/lib/elf.c kernel/lib/source.c
 
 UNIT += iobus
 iobus_SRC = kernel/iobus.c

@@ -1,1 +1,76 @@
 # SPDX-License-Identifier: Apache-2.0
+# Test guests: tests/guest/NAME/*.{c,asm} with tests/guest/lib become build/guest/NAME.elf (32-bit ELF file,
+# for QEMU -kernel, GRUB and Bulkhead alike); flat real-mode code becomes build/guest/NAME.bin.
+# NAME_HEADER is mb1 (default), mb2 or pvh.
+GUEST64 := longmode
+GUEST32 :=
+GUEST_FLAT :=
+
+pvh_HEADER := pvh
+multiboot2_HEADER := mb2
+
+GUEST_DIR := $(BUILD)/guest
+GUEST_WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wvla -Wno-clobbered -Werror
+GUEST_CFLAGS := -std=gnu11 -O2 -g0 -I. -ffreestanding -fno-pic -fno-pie -fno-stack-protector -fno-strict-aliasing \
+	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-common -mgeneral-regs-only $(GUEST_WARN)
+GUEST_CFLAGS64 := -m64 -mno-red-zone -mcmodel=small
+GUEST_CFLAGS32 := -m32 -march=i686
+GUEST_LIB64_OBJ := $(addprefix $(GUEST_DIR)/64/guest/lib/,report.o trap.o boot.o chips.o paging.o memory.o \
+	entry64.asm.o trap64.asm.o)
+GUEST_LIB32_OBJ := $(addprefix $(GUEST_DIR)/32/guest/lib/,report.o trap.o boot.o chips.o memory.o \
+	entry32.asm.o trap32.asm.o)
+GUEST_LD := tests/guest/lib/guest.ld
+GUEST_LDFLAGS := -z noexecstack -nostdlib -static --no-warn-rwx-segments -z max-page-size=4096 -T $(GUEST_LD)
+bench_DIR := tests/bench/guest
+guest_dir = $(or $($1_DIR),tests/guest/$1)
+guest_src = $(wildcard $(guest_dir)/*.c $(guest_dir)/*.asm)
+# $(call guest_obj,NAME,64): the objects of one guest, its boot header first.
+guest_obj = $(GUEST_DIR)/$2/guest/lib/header_$(or $($1_HEADER),mb1).asm.o \
+	$(patsubst tests/%.c,$(GUEST_DIR)/$2/%.o,$(patsubst tests/%.asm,$(GUEST_DIR)/$2/%.asm.o,$(guest_src)))
+GUEST_ELF64 := $(GUEST64:%=$(GUEST_DIR)/%.elf)
+GUEST_ELF32 := $(GUEST32:%=$(GUEST_DIR)/%.elf)
+GUEST_BIN := $(GUEST_FLAT:%=$(GUEST_DIR)/%.bin)
+
+$(GUEST_DIR)/64/%.o: tests/%.c
+	@mkdir -p $(@D)
+	$(CC) $(GUEST_CFLAGS) $(GUEST_CFLAGS64) -MMD -MP -c $< -o $@
+
+$(GUEST_DIR)/32/%.o: tests/%.c
+	@mkdir -p $(@D)
+	$(CC) $(GUEST_CFLAGS) $(GUEST_CFLAGS32) -MMD -MP -c $< -o $@
+
+$(GUEST_DIR)/64/%.asm.o: tests/%.asm
+	@mkdir -p $(@D)
+	$(NASM) -f elf64 -Ox -I./ -MD $(@:.o=.d) $< -o $@
+
+$(GUEST_DIR)/32/%.asm.o: tests/%.asm
+	@mkdir -p $(@D)
+	$(NASM) -f elf32 -Ox -I./ -MD $(@:.o=.d) $< -o $@
+
+.SECONDEXPANSION:
+$(GUEST_ELF64): $(GUEST_DIR)/%.elf: $$(call guest_obj,$$*,64) $(GUEST_LIB64_OBJ) $(GUEST_LD)
+	ld -m elf_x86_64 $(GUEST_LDFLAGS) $(filter %.o,$^) -o $@.64
+	objcopy -O elf32-i386 $@.64 $@
+
+$(GUEST_ELF32): $(GUEST_DIR)/%.elf: $$(call guest_obj,$$*,32) $(GUEST_LIB32_OBJ) $(GUEST_LD)
+	ld -m elf_i386 $(GUEST_LDFLAGS) $(filter %.o,$^) -o $@
+
+$(GUEST_BIN): $(GUEST_DIR)/%.bin: tests/guest/$$*/$$*.asm
+	@mkdir -p $(@D)
+	$(NASM) -f bin -Ox -I./ -MD $@.d $< -o $@
+
+## guests        the test guests, build/guest/*.elf and *.bin
+.PHONY: guests
+guests: $(GUEST_ELF64) $(GUEST_ELF32) $(GUEST_BIN)
+
+## test-guests   run every test guest under Bulkhead on QEMU (SVM) and Bochs (SVM, VMX)
+.PHONY: test-guests
+test-guests: kernel guests
+	$(PYTHON) -m pytest -q tests/system/guests.py
+
+## bench         instructions per operation, on QEMU/SVM, Bochs/SVM and Bochs/VMX; build/bench.json
+.PHONY: bench
+bench: kernel $(GUEST_DIR)/bench.elf
+	$(PYTHON) tests/bench/run.py
+
+-include $(wildcard $(GUEST_DIR)/*/*/*/*.d $(GUEST_DIR)/*.d)

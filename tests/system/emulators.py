@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The emulated machines of the guest tests and benchmarks: small GRUB ISOs, QEMU and Bochs command lines, and
+a run that watches the serial port. Nothing here judges; see guests.py and tests/bench/run.py."""
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import time
+from dataclasses import dataclass, field
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build"
+KERNEL = BUILD / "bulkhead.elf"
+GRUB_I386 = pathlib.Path("/usr/lib/grub/i386-pc")
+GRUB_MODULES = ["biosdisk", "iso9660", "normal", "multiboot", "multiboot2"]
+DEBUG_EXIT = 0xF4
+POLL_SECONDS = 0.02
+HOST_MEMORY_MIB = 256
+
+BOCHSRC = """\
+display_library: term
+romimage: file=/usr/share/bochs/BIOS-bochs-latest, options=fastboot
+vgaromimage: file=/usr/share/vgabios/vgabios.bin
+vga: extension=vbe
+memory: guest={memory}, host={memory}
+cpu: model={model}, count=1, ips=100000000, reset_on_triple_fault=0, ignore_bad_msrs=0
+clock: sync=none, time0=1000000000
+pci: enabled=1, chipset=i440fx, slot1=pcivga
+ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
+ata0-master: type=cdrom, path={iso}, status=inserted
+boot: cdrom
+com1: enabled=1, mode=file, dev={serial}
+panic: action=fatal, term=report
+error: action=ignore
+info: action=ignore
+debug: action=ignore
+log: {log}
+speaker: enabled=0
+"""
+
+
+@dataclass(frozen=True)
+class Platform:
+    name: str
+    emulator: str  # "qemu" or "bochs"
+    cpu: str
+    bare: bool = False  # the guest itself on the emulated machine, without Bulkhead
+    vendor: str = "svm"
+
+    @property
+    def slowness(self):
+        """Factor on a time limit that QEMU keeps."""
+        return 4 if self.emulator == "bochs" else 1
+
+    @property
+    def host_word(self):
+        """What a guest is told of the CPU below it."""
+        return "host=tcg" if self.emulator == "qemu" else "host=bochs"
+
+
+PLATFORMS = {
+    p.name: p
+    for p in (
+        Platform("qemu-epyc", "qemu", "EPYC,+svm,+npt"),
+        Platform("qemu-max", "qemu", "max,+svm"),
+        Platform("bochs-ryzen", "bochs", "ryzen"),
+        Platform("bochs-haswell", "bochs", "corei7_haswell_4770", vendor="vmx"),
+        Platform("bochs-ivybridge", "bochs", "corei7_ivy_bridge_3770k", vendor="vmx"),
+        Platform("bare-qemu", "qemu", "EPYC", bare=True),
+        Platform("bare-ryzen", "bochs", "ryzen", bare=True),
+        Platform("bare-haswell", "bochs", "corei7_haswell_4770", bare=True, vendor="vmx"),
+    )
+}
+
+
+def _tool(args):
+    done = subprocess.run(args, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{args[0]}: {done.stderr.strip()}")
+
+
+def _grub_core(directory):
+    """GRUB for El Torito, made once; it reads /boot/grub/grub.cfg of the disc."""
+    core = directory / "grub-eltorito.img"
+    if not core.exists():
+        part = directory / f"core.{os.getpid()}"
+        _tool(["grub-mkimage", "-O", "i386-pc-eltorito", "-d", str(GRUB_I386), "-p", "/boot/grub", "-o", str(part),
+               *GRUB_MODULES])
+        part.replace(core)
+    return core
+
+
+def make_iso(iso, files, grub_cfg):
+    """Writes a BIOS-bootable ISO with `files` (path on the disc -> host path or bytes) and this grub.cfg."""
+    iso.parent.mkdir(parents=True, exist_ok=True)
+    tree = iso.with_suffix(".tree")
+    contents = {**files, "boot/grub/grub.cfg": grub_cfg.encode(), "boot/grub/core.img": _grub_core(iso.parent)}
+    for name, content in contents.items():
+        path = tree / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else pathlib.Path(content).read_bytes())
+    _tool(["xorriso", "-as", "mkisofs", "-quiet", "-R", "-b", "boot/grub/core.img", "-no-emul-boot",
+           "-boot-load-size", "4", "-boot-info-table", "-o", str(iso), str(tree)])
+
+
+def bulkhead_iso(iso, config, files):
+    """An ISO that boots Bulkhead with this bulkhead.toml text and `files` (name in the configuration -> path)."""
+    lines = ["multiboot2 /boot/bulkhead.elf", "module2 /bulkhead/bulkhead.toml bulkhead.toml"]
+    lines += [f"module2 /bulkhead/{name} {name}" for name in files]
+    disc = {"boot/bulkhead.elf": KERNEL, "bulkhead/bulkhead.toml": config.encode()}
+    disc |= {f"bulkhead/{name}": path for name, path in files.items()}
+    make_iso(iso, disc, "\n".join([*lines, "boot", ""]))
+
+
+@dataclass
+class Outcome:
+    serial: str = ""
+    status: int | None = None  # of the emulator; None: it was stopped by us
+    timed_out: bool = False
+    seconds: float = 0
+    log: str = ""
+    command: list = field(default_factory=list)
+
+
+def _bochs_command(platform, iso, work, memory_mib, extra):
+    rc = work.with_suffix(".bochsrc")
+    rc.write_text(BOCHSRC.format(model=platform.cpu, iso=iso, serial=work.with_suffix(".serial"),
+                                 log=work.with_suffix(".bochslog"), memory=memory_mib) + "\n".join([*extra, ""]))
+    debugger = work.with_suffix(".rc")
+    debugger.write_text("c\nq\n")
+    return ["bochs", "-q", "-f", str(rc), "-rc", str(debugger)]
+
+
+def _qemu_command(platform, boot, work, memory_mib, extra):
+    return ["qemu-system-x86_64", "-accel", "tcg", "-machine", "q35", "-cpu", platform.cpu, "-m", str(memory_mib),
+            "-display", "none", "-monitor", "none", "-nic", "none", "-no-user-config",
+            "-device", f"isa-debug-exit,iobase={DEBUG_EXIT:#x}",
+            "-chardev", f"file,id=com1,path={work.with_suffix('.serial')}", "-serial", "chardev:com1", *boot, *extra]
+
+
+def run(platform, work, *, iso=None, boot=None, memory_mib=HOST_MEMORY_MIB, timeout=30, until=None, extra=()):
+    """Boots `iso` (or the QEMU arguments `boot`) on `platform` and returns the Outcome when the emulator has
+    ended, the serial text matches the regular expression `until`, or `timeout` seconds are over. `work` is the
+    path, without suffix, of the files that belong to this run."""
+    work.parent.mkdir(parents=True, exist_ok=True)
+    serial = work.with_suffix(".serial")
+    serial.unlink(missing_ok=True)
+    if platform.emulator == "bochs":
+        command = _bochs_command(platform, iso, work, memory_mib, extra)
+    else:
+        boot = boot or ["-drive", f"file={iso},format=raw,media=cdrom,readonly=on", "-boot", "d"]
+        command = _qemu_command(platform, boot, work, memory_mib, extra)
+    outcome = Outcome(command=command)
+    start = time.monotonic()
+    with open(work.with_suffix(".out"), "wb") as out:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                                   env={**os.environ, "TERM": "vt100"}, start_new_session=True)
+        try:
+            outcome.timed_out = not _watch(process, serial, start + timeout, until)
+        finally:
+            outcome.status = process.poll()
+            if outcome.status is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    outcome.seconds = time.monotonic() - start
+    outcome.serial = _text(serial)
+    outcome.log = _text(work.with_suffix(".bochslog" if platform.emulator == "bochs" else ".out"))
+    return outcome
+
+
+def _watch(process, serial, deadline, until):
+    """True when the run came to its end before the deadline."""
+    while process.poll() is None:
+        if time.monotonic() > deadline:
+            return False
+        if until and re.search(until, _text(serial)):
+            return True
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def _text(path):
+    return path.read_text(errors="replace").replace("\r", "") if path.exists() else ""

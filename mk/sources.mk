@@ -10,6 +10,8 @@ KERNEL_C := \
 	kernel/lib/source.c \
 	kernel/lib/elf.c \
 	kernel/lib/lock.c \
+	arch/x86/emul/table.c \
+	arch/x86/emul/decode.c \
 	kernel/iobus.c \
 	kernel/timerq.c
 

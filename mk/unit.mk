@@ -27,6 +27,9 @@ UNIT += iobus
 iobus_SRC = kernel/iobus.c
 UNIT += timerq
 timerq_SRC = kernel/timerq.c
+UNIT += emul_decode
+emul_decode_SRC = arch/x86/emul/decode.c arch/x86/emul/table.c
+emul_decode_LIBS = -lZydis
 
 UNIT_BIN = $(UNIT:%=$(BUILD)/unit/test_%)
 

@@ -178,8 +178,9 @@ struct emul_operand {
 // EMUL_OP_OTHER; the encoding and the memory operand's address for every instruction.
 struct emul_insn {
 	int64_t disp;        // displacement, sign-extended; the zero-extended offset for A0..A3
-	uint64_t imm;        // first immediate or branch displacement, sign-extended to 64 bits except
-	                     // B8..BF, moffs, ENTER, RET, IN/OUT port and far offsets (zero-extended)
+	uint64_t imm;        // first immediate or branch displacement, sign-extended to 64 bits when the
+	                     // instruction does so; shift counts, bit offsets, ports, RET's and ENTER's
+	                     // byte counts, MOV B0..BF and far offsets are zero-extended
 	uint16_t imm2;       // second immediate: ENTER's level, a far pointer's selector
 	uint8_t op;          // enum emul_op
 	uint8_t length;      // bytes, 1..15
@@ -209,7 +210,10 @@ static inline enum emul_mode emul_mode_of(bool protected_mode, bool vm86, bool l
 //   -ERR_TRUNC  all bytes belong to one instruction that goes on (len < 15): fetch more, try again;
 //   -ERR_INVAL  an undefined encoding, or LOCK where it is not legal: #UD;
 //   -ERR_RANGE  the instruction is longer than 15 bytes: #GP(0).
-// Undefined means undefined on every CPU: an encoding of a feature that this CPU lacks is decoded.
+// What this CPU lacks but another has is decoded, and of the instructions that have no more than a
+// length here (EMUL_OP_OTHER) not every undefined variant is refused. In 64-bit mode a near branch is
+// taken as Intel does, without regard to 66; AMD makes its displacement 16 bits (SDM vol. 2, JMP; APM
+// vol. 3, 1.2.4).
 // *out is unspecified on error.
 __must_check int emul_decode(const uint8_t *bytes, unsigned len, enum emul_mode mode, struct emul_insn *out);
 

@@ -3,6 +3,7 @@
 // appendix A. Rows that only need a length carry EMUL_OP_OTHER.
 #include "arch/x86/emul/table.h"
 
+// clang-format off
 #define M OPCODE_MODRM
 #define B OPCODE_BYTE
 #define L OPCODE_LOCK
@@ -13,7 +14,6 @@
 #define BAD OTHER(OPCODE_BAD)
 #define PREFIX OTHER(OPCODE_PREFIX)
 
-// clang-format off
 // The six classic encodings of an arithmetic instruction.
 #define ARITH(base, name, lock) \
 	[(base) + 0] = OP(name, E_G, M | B | (lock)), [(base) + 1] = OP(name, E_G, M | (lock)), \

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tools/mkimage and tools/mkiso share: which files a configuration needs, the EFI system partition
+that holds them, and GRUB's part. Everything is a function of its input: no clock, no random number, no root
+rights, no loop device."""
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+import uuid
+
+SECTOR = 512
+MIB = 1 << 20
+EPOCH = 1767225600  # 2026-01-01 00:00 UTC: the date of every file in an image
+CONFIG_NAME = "bulkhead.toml"
+KERNEL_NAME = "bulkhead.elf"
+FOLDER = "bulkhead"
+# kernel/abi/bootinfo.h: BOOT_FILE_MAX, BOOT_NAME_BYTES.
+FILE_MAX = 64
+NAME_BYTES = 96
+FOLDER_DEPTH = 3
+# Keys whose value must be a file; every other string is one when it names a file that is there.
+FILE_KEYS = ("kernel", "initrd")
+
+# FAT32 wants 65525 clusters; with one sector a cluster that is 33 MiB, and some is left for the user.
+ESP_MIN_BYTES = 36 * MIB
+ESP_SLACK_BYTES = 4 * MIB
+ESP_ONE_SECTOR_CLUSTERS_MAX = 256 * MIB
+
+GRUB_DIR = "/usr/lib/grub"
+GRUB_COMMON = ["part_gpt", "part_msdos", "fat", "iso9660", "loopback", "normal", "multiboot2", "test", "regexp",
+               "true", "echo", "configfile", "serial", "terminal", "all_video", "gfxterm", "sleep", "reboot", "halt", "ls", "cat"]
+GRUB_MODULES = {"i386-pc": GRUB_COMMON + ["biosdisk"], "x86_64-efi": GRUB_COMMON + ["efi_gop"]}
+
+
+class ImageError(Exception):
+    """Its text is the whole message for the user."""
+
+
+def run(*command, **kwargs):
+    env = dict(os.environ, SOURCE_DATE_EPOCH=str(EPOCH), MTOOLS_SKIP_CHECK="1", TZ="UTC", LC_ALL="C")
+    env["PATH"] = env.get("PATH", "") + ":/usr/sbin:/sbin"
+    if not shutil.which(command[0], path=env["PATH"]):
+        raise ImageError(f"{command[0]} is not installed: run tools/setup")
+    done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors="replace", **kwargs)
+    if done.returncode != 0:
+        raise ImageError(f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout.rstrip()}")
+
+
+# ---- the configuration ------------------------------------------------------------------------------
+
+def position(text, key, value):
+    """line:column of `value` where it is assigned to `key`; of the first such assignment when unsure."""
+    quoted = re.escape(value)
+    found = re.search(rf"""^[ \t]*{re.escape(key)}[ \t]*=[ \t]*(["']){quoted}\1""", text, re.MULTILINE)
+    if not found:
+        found = re.search(rf"""(["']){quoted}\1""", text)
+    if not found:
+        return 1, 1
+    at = found.start(1)
+    line = text.count("\n", 0, at) + 1
+    return line, at - (text.rfind("\n", 0, at) + 1) + 1
+
+
+def strings(value, key=""):
+    """All (key, string) pairs of a parsed document, in its order."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, list):
+        for item in value:
+            yield from strings(item, key)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from strings(item, name)
+
+
+def name_fault(name):
+    """Why `name` cannot travel by FAT, GRUB and boot_info alike; None when it can."""
+    parts = name.split("/")
+    if len(name.encode()) >= NAME_BYTES:
+        return f"longer than {NAME_BYTES - 1} bytes"
+    if any(part in ("", ".", "..") for part in parts):
+        return "not a path inside the configuration's folder"
+    if len(parts) > FOLDER_DEPTH:
+        return f"more than {FOLDER_DEPTH - 1} folders deep"
+    bad = next((c for c in name if not c.isprintable() or c in " \"'\\*?[]{}$:<>|;"), None)
+    return f"the character {bad!r} is not allowed" if bad else None
+
+
+def read_config(path, checker):
+    """The (name, path) pairs of all files that the configuration at `path` needs, the configuration first."""
+    if not os.path.isfile(path):
+        raise ImageError(f"{path}: no such configuration file")
+    if checker and os.access(checker, os.X_OK):
+        done = subprocess.run([checker, path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, errors="replace")
+        if done.returncode != 0:
+            raise ImageError(done.stdout.rstrip() or f"{path}: {checker} refuses it")
+    with open(path, "rb") as file:
+        raw = file.read()
+    try:
+        text = raw.decode()
+        document = tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        column = error.start - (raw.rfind(b"\n", 0, error.start) + 1) + 1
+        raise ImageError(f"{path}:{line}:{column}: this is not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        where = re.search(r"^(.*) \(at line (\d+), column (\d+)\)$", str(error))
+        line, column, what = (where[2], where[3], where[1]) if where else (1, 1, str(error))
+        raise ImageError(f"{path}:{line}:{column}: {what}") from None
+
+    folder = os.path.dirname(os.path.abspath(path))
+    files = {CONFIG_NAME: path}
+    for key, name in strings(document):
+        source = os.path.join(folder, name)
+        needed = key in FILE_KEYS
+        if name_fault(name) and not needed:
+            continue
+        if not needed and not os.path.isfile(source):
+            continue
+        line, column = position(text, key, name)
+        if name_fault(name):
+            raise ImageError(f'{path}:{line}:{column}: {key}: file name "{name}": {name_fault(name)}')
+        if not os.path.isfile(source):
+            raise ImageError(f'{path}:{line}:{column}: {key}: there is no file "{name}" beside the configuration')
+        if name == KERNEL_NAME:
+            raise ImageError(f'{path}:{line}:{column}: {key}: "{name}" is the hypervisor\'s own file')
+        files.setdefault(name, source)
+    if len(files) > FILE_MAX:
+        raise ImageError(f"{path}:1:1: it names {len(files) - 1} files, at most {FILE_MAX - 1} are allowed")
+    folded = {}
+    for name in files:  # FAT does not tell them apart
+        other = folded.setdefault(name.casefold(), name)
+        if other != name:
+            line, column = position(text, "", name)
+            raise ImageError(f'{path}:{line}:{column}: "{name}" and "{other}" differ only in case')
+    return list(files.items())
+
+
+# ---- GRUB --------------------------------------------------------------------------------------------
+
+def grub_config():
+    """GRUB cannot read TOML: it hands over every file of the folder, as it is when GRUB starts, so the stick
+    stays editable. $root is the volume that GRUB itself was started from."""
+    globs = " ".join(f"/{FOLDER}" + "/*" * depth for depth in range(1, FOLDER_DEPTH + 1))
+    return f"""# Made by Bulkhead's tools/mkimage. Every file of the {FOLDER} folder becomes a named module.
+if serial --unit=0 --speed=115200; then
+	terminal_output --append serial
+	terminal_input --append serial
+fi
+
+function bulkhead {{
+	if [ ! -f /{FOLDER}/{CONFIG_NAME} ]; then
+		echo "bulkhead: /{FOLDER}/{CONFIG_NAME} is not on this volume"
+		return 1
+	fi
+	if [ ! -f /{FOLDER}/{KERNEL_NAME} ]; then
+		echo "bulkhead: /{FOLDER}/{KERNEL_NAME} is not on this volume"
+		return 1
+	fi
+	if multiboot2 /{FOLDER}/{KERNEL_NAME}; then true; else
+		echo "bulkhead: /{FOLDER}/{KERNEL_NAME} is broken"
+		return 1
+	fi
+	if module2 /{FOLDER}/{CONFIG_NAME} {CONFIG_NAME}; then true; else
+		echo "bulkhead: cannot read /{FOLDER}/{CONFIG_NAME}"
+		return 1
+	fi
+	for file in {globs}; do
+		if [ -f "$file" -a "$file" != /{FOLDER}/{CONFIG_NAME} -a "$file" != /{FOLDER}/{KERNEL_NAME} ]; then
+			regexp --set=1:name "^/{FOLDER}/(.*)\\$" "$file"
+			if module2 "$file" "$name"; then true; else
+				echo "bulkhead: cannot read $file"
+				return 1
+			fi
+		fi
+	done
+	boot
+}}
+
+bulkhead
+echo "bulkhead: not started"
+
+menuentry "Try again" {{
+	configfile $prefix/grub.cfg
+}}
+menuentry "Restart the machine" {{
+	reboot
+}}
+"""
+
+
+def grub_mkimage(platform, prefix, out, early=None, form=None):
+    folder = f"{GRUB_DIR}/{platform}"
+    if not os.path.isdir(folder):
+        raise ImageError(f"{folder} is missing: run tools/setup")
+    # Modules that a platform does not have are left out, all_video brings the drivers it has.
+    modules = [name for name in GRUB_MODULES[platform] if os.path.exists(f"{folder}/{name}.mod")]
+    extra = ["-c", early] if early else []
+    run("grub-mkimage", "-O", form or platform, "-d", folder, "-p", prefix, *extra, "-o", out, *modules)
+
+
+# ---- the EFI system partition ------------------------------------------------------------------------
+
+def copy_in(work, name, source):
+    path = os.path.join(work, name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    shutil.copyfile(source, path)
+    return path
+
+
+def stage(work, files, kernel, loader):
+    """Lays out the partition's tree below `work`; returns its files' relative paths, sorted."""
+    for path, what in ((kernel, "the kernel"), (loader, "the UEFI loader")):
+        if not os.path.isfile(path):
+            raise ImageError(f"{path}: {what} is not built")
+    copy_in(work, "EFI/BOOT/BOOTX64.EFI", loader)
+    copy_in(work, f"{FOLDER}/{KERNEL_NAME}", kernel)
+    for name, source in files:
+        copy_in(work, f"{FOLDER}/{name}", source)
+    with open(os.path.join(work, "EFI/BOOT/grub.cfg"), "w") as file:
+        file.write(grub_config())
+    grub_mkimage("x86_64-efi", "/EFI/BOOT", os.path.join(work, "EFI/BOOT/grubx64.efi"))
+    found = []
+    for folder, folders, names in os.walk(work):
+        folders.sort()
+        for name in names:
+            path = os.path.join(folder, name)
+            os.utime(path, (EPOCH, EPOCH))
+            found.append(os.path.relpath(path, work))
+    return sorted(found)
+
+
+def digest(work, paths):
+    total = hashlib.sha256()
+    for path in paths:
+        with open(os.path.join(work, path), "rb") as file:
+            total.update(path.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+    return total.digest()
+
+
+def derived_uuid(seed, label):
+    return uuid.UUID(bytes=hashlib.sha256(seed + label.encode()).digest()[:16], version=4)
+
+
+def make_esp(work, paths, seed, out):
+    """Writes the FAT32 file system with the staged tree to `out`."""
+    content = sum((os.path.getsize(os.path.join(work, path)) + 4095) // 4096 * 4096 for path in paths)
+    size = max(ESP_MIN_BYTES, content + content // 64 + ESP_SLACK_BYTES)
+    size = (size + MIB - 1) // MIB * MIB
+    with open(out, "wb") as file:
+        file.truncate(size)
+    cluster = ["-s", "1"] if size <= ESP_ONE_SECTOR_CLUSTERS_MAX else []
+    run("mkfs.vfat", "-F", "32", *cluster, "-i", seed[:4].hex(), "-n", "BULKHEAD", "--invariant", out)
+    folders = sorted({os.path.dirname(path) for path in paths})
+    folders = sorted({"/".join(folder.split("/")[:i + 1]) for folder in folders for i in range(folder.count("/") + 1)})
+    for folder in folders:
+        run("mmd", "-i", out, f"::{folder}")
+    for path in paths:
+        run("mcopy", "-m", "-i", out, os.path.join(work, path), f"::{path}")
+    return size
+
+
+def main(build, description):
+    """The command line of both tools; build(esp_path, esp_bytes, seed, work, out) writes the result."""
+    import argparse
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("config", help="the configuration (TOML); the files it names lie beside it")
+    parser.add_argument("-o", "--out", required=True, help="the file to write")
+    parser.add_argument("--kernel", default=f"{here}/build/bulkhead.elf", help="kernel ELF (default: the built one)")
+    parser.add_argument("--loader", default=f"{here}/build/BOOTX64.EFI", help="UEFI loader (default: the built one)")
+    parser.add_argument("--checker", default=f"{here}/build/bulkhead-check",
+                        help="run on the configuration first when it exists (default: the built one)")
+    args = parser.parse_args()
+    try:
+        files = read_config(args.config, args.checker)
+        with tempfile.TemporaryDirectory(prefix="bulkhead-image.") as temporary:
+            tree, esp = os.path.join(temporary, "tree"), os.path.join(temporary, "esp.img")
+            os.mkdir(tree)
+            paths = stage(tree, files, args.kernel, args.loader)
+            seed = digest(tree, paths)
+            esp_bytes = make_esp(tree, paths, seed, esp)
+            unfinished = args.out + ".part"
+            try:
+                build(esp, esp_bytes, seed, temporary, unfinished)
+                os.replace(unfinished, args.out)
+            finally:
+                if os.path.exists(unfinished):
+                    os.unlink(unfinished)
+    except (ImageError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{args.out}: {os.path.getsize(args.out) // MIB} MiB, {len(files)} files")
+    return 0

@@ -16,6 +16,14 @@ $(BUILD)/kernel/%.o: %.asm
 	@mkdir -p $(@D)
 	$(NASM) -f elf64 -g -F dwarf -I./ -w+all -w-reloc-rel-dword -MD $(@:.o=.d) $< -o $@
 
+# The screen console's font, from Debian's psf-unifont; any 8x16 PSF font does (make FONT_PSF=...).
+FONT_PSF ?= /usr/share/consolefonts/Unifont-APL8x16.psf.gz
+$(BUILD)/gen/font.c: tools/psf2c.py $(FONT_PSF)
+	@mkdir -p $(@D)
+	$(PYTHON) tools/psf2c.py $(FONT_PSF) $@
+$(FONT_PSF):
+	$(error $(FONT_PSF) is missing: tools/setup installs it (Debian package psf-unifont))
+
 ## kernel        the hypervisor image, build/bulkhead.elf
 .PHONY: kernel
 kernel: $(KERNEL_ELF)

@@ -12,6 +12,23 @@ KERNEL_C := \
 	kernel/lib/lock.c \
 	arch/x86/emul/table.c \
 	arch/x86/emul/decode.c \
+	drivers/host/hostio.c \
+	drivers/host/acpi.c \
+	drivers/host/acpi_tables.c \
+	drivers/host/power.c \
+	drivers/host/tsccal.c \
+	drivers/host/refclock.c \
+	drivers/host/apic.c \
+	drivers/host/ioapic.c \
+	drivers/host/uart.c \
+	drivers/host/keyboard.c \
+	drivers/host/ps2.c \
+	drivers/host/term.c \
+	drivers/host/fb.c \
+	drivers/host/vgatext.c \
+	drivers/host/console.c \
+	drivers/host/hostconsole.c \
+	$(BUILD)/gen/font.c \
 	kernel/iobus.c \
 	kernel/timerq.c
 

@@ -36,15 +36,15 @@ __must_check int apic_ipi_startup(uint32_t dest, hpa_t start);
 // To this CPU itself; cannot fail.
 void apic_ipi_self(uint8_t vector);
 
-// Timer frequency: 0 lets apic_timer_start use TSC-deadline mode (only when the CPU has it). In count mode
-// the boot CPU measures it once against the TSC with apic_timer_calibrate; all CPUs share the result.
-// -ERR_TIMEOUT: the counter does not count.
+// True when the CPU has TSC-deadline mode. Without it the boot CPU measures the timer once against the TSC
+// (kHz) with apic_timer_calibrate before the first apic_timer_start; all CPUs share the result, and the timer
+// then works in count mode. -ERR_TIMEOUT, -ERR_RANGE: the counter does not count.
 bool apic_timer_has_deadline(void);
 __must_check int apic_timer_calibrate(uint64_t tsc_khz);
 uint64_t apic_timer_khz(void); // 0 in deadline mode
 
 // Each CPU: one-shot mode with this vector, disarmed.
-void apic_timer_start(uint8_t vector, uint64_t tsc_khz);
+void apic_timer_start(uint8_t vector);
 // One interrupt when the TSC reaches tsc_deadline; a deadline in the past fires at once; re-arming replaces.
 // In count mode it may come early (a deadline beyond the counter) or late by one count: the owner compares
 // the clock and arms again. Never lost.

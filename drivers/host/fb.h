@@ -11,9 +11,10 @@
 #define FB_SCALE_MAX 8u
 
 struct fb {
-	uint8_t *pixels; // mapped frame buffer
-	uint32_t pitch;  // bytes per line
-	unsigned scale;  // pixels per glyph dot
+	uint8_t *pixels;        // mapped frame buffer
+	uint32_t pitch;         // bytes per line
+	uint32_t width, height; // pixels
+	unsigned scale;         // pixels per glyph dot
 	unsigned columns, rows;
 	uint32_t palette[16]; // in the frame buffer's own order
 };
@@ -23,5 +24,5 @@ struct fb {
 // pixels: info->bytes mapped bytes at info->base.
 __must_check int fb_init(struct fb *fb, const struct boot_framebuffer *info, void *pixels);
 // Black, all of it that is visible.
-void fb_clear(const struct fb *fb, uint32_t width, uint32_t height);
+void fb_clear(const struct fb *fb);
 struct term_painter fb_painter(struct fb *fb);

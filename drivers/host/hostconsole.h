@@ -16,8 +16,9 @@ __must_check int hostconsole_keyboard(const struct acpi_info *info);
 bool hostconsole_has_serial(void);
 bool hostconsole_has_screen(void);
 bool hostconsole_has_keyboard(void);
-// Routes the serial and keyboard interrupts to `vector` on this APIC id and turns them on.
-// -ERR_NOENT, -ERR_RANGE as ioapic_route; the console then works by polling.
-__must_check int hostconsole_interrupts(const struct acpi_info *info, uint32_t apic_id, uint8_t vector);
-// The handler of that vector, before EOI: takes input, sends output.
+// After ioapic_init and apic_cpu_init: routes the serial and keyboard interrupts to HOST_VEC_SERIAL and
+// HOST_VEC_KEYBOARD on this APIC id, sets their handlers and turns them on. -ERR_NOENT, -ERR_RANGE as
+// ioapic_route; the console then works by polling (console_poll, console_step).
+__must_check int hostconsole_interrupts(const struct acpi_info *info, uint32_t apic_id);
+// What those handlers do before EOI: take input, send a piece of output. Also what a poll does.
 void hostconsole_interrupt(void);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The I/O APICs of the machine: all pins masked at boot, then one GSI at a time routed to a vector on one
-// CPU. Called with interrupts off, by one CPU at a time. Facts: Intel 82093AA data sheet.
+// CPU. Called with interrupts off, from any CPU. Facts: Intel 82093AA data sheet.
 #pragma once
 
 #include "drivers/host/acpi.h"

@@ -36,6 +36,7 @@ struct term {
 	uint16_t param[TERM_PARAM_MAX];
 	unsigned paint_row;               // where the next piece of painting starts
 	unsigned shown_column, shown_row; // where the painted cursor is
+	bool cursor_shown;
 	bool dirty[TERM_ROW_MAX];
 	char reply[16]; // answer to a cursor or status query, for term_reply
 	unsigned reply_bytes;

@@ -7,13 +7,13 @@
 
 #include "kernel/lib/types.h"
 
-// A free-running up-counter with a known period.
+// A free-running up-counter with a known frequency.
 struct refclock {
 	const char *name;            // "HPET", "PM timer", "PIT"
 	uint64_t (*read)(void *ctx); // the low `bits` bits are valid
 	void *ctx;
-	uint64_t period_fs; // femtoseconds per tick
-	unsigned bits;      // width after which it wraps, at most 64
+	uint64_t hz;   // ticks a second
+	unsigned bits; // width after which it wraps, at most 64
 };
 
 struct tsccal_counter {

@@ -106,6 +106,8 @@ static inline void irq_wait(void) { __asm__ volatile("sti; hlt; cli" : : : "memo
 static inline uint64_t read_rflags(void) { uint64_t v; __asm__ volatile("pushfq; pop %0" : "=r"(v)); return v; }
 static inline void cpu_pause(void) { __asm__ volatile("pause"); }
 static inline void cpu_halt(void) { __asm__ volatile("hlt" : : : "memory"); }
+// Every earlier store is visible before any later WRMSR that is not serialising (SDM vol. 3, 11.12.3).
+static inline void mfence_lfence(void) { __asm__ volatile("mfence; lfence" : : : "memory"); }
 static inline void compiler_barrier(void) { __asm__ volatile("" : : : "memory"); }
 
 struct __packed desc_ptr {

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+// One stream to all sinks, one from all sources. Each sink has a ring; in synchronous mode it is emptied
+// within the write. Order inside a sink is never changed: bytes go past the ring only when it is empty.
+#include "drivers/host/console.h"
+
+#include "kernel/lib/bits.h"
+#include "kernel/lib/err.h"
+#include "kernel/lib/fmt.h"
+#include "kernel/lib/string.h"
+
+// What one step sends at most per sink, so that a step is short on any device.
+#define STEP_BYTES 256u
+
+struct sink {
+	const struct console_sink_ops *ops;
+	void *ctx;
+	uint32_t head, tail; // free-running; head - tail bytes wait
+	uint64_t lost;       // bytes dropped since the last report
+	bool waiting;        // told to ops->pending
+	uint8_t ring[CONSOLE_RING_BYTES];
+};
+
+static struct console {
+	unsigned sink_count;
+	bool deferred;
+	bool mid_line; // the last byte written was no line feed
+	uint64_t dropped;
+	uint64_t input_dropped;
+	uint32_t early_bytes;
+	uint64_t early_lost;
+	uint32_t input_head, input_tail;
+	uint8_t input[CONSOLE_INPUT_BYTES];
+	uint8_t early[CONSOLE_EARLY_BYTES];
+	struct sink sink[CONSOLE_SINK_MAX];
+} console;
+
+_Static_assert((CONSOLE_RING_BYTES & (CONSOLE_RING_BYTES - 1)) == 0, "ring size is a power of two");
+_Static_assert((CONSOLE_INPUT_BYTES & (CONSOLE_INPUT_BYTES - 1)) == 0, "ring size is a power of two");
+
+// ---- one sink --------------------------------------------------------------------------------------------
+
+static uint32_t sink_waiting(const struct sink *s) { return s->head - s->tail; }
+
+static void sink_tell(struct sink *s) {
+	const bool waiting = sink_waiting(s) != 0;
+	if (waiting == s->waiting) return;
+	s->waiting = waiting;
+	s->ops->pending(s->ctx, waiting);
+}
+
+// Sends at most `most` bytes of the ring, waiting for the device or not; false when the device took less.
+static bool sink_send(struct sink *s, uint32_t most, bool wait) {
+	uint32_t left = (uint32_t)min_u64(most, sink_waiting(s));
+	while (left != 0) {
+		const uint32_t at = s->tail % CONSOLE_RING_BYTES;
+		const uint32_t run = (uint32_t)min_u64(left, CONSOLE_RING_BYTES - at);
+		const size_t sent = wait ? s->ops->write_wait(s->ctx, s->ring + at, run)
+		                         : s->ops->write_now(s->ctx, s->ring + at, run);
+		s->tail += (uint32_t)sent;
+		left -= (uint32_t)sent;
+		if (sent < run) return false;
+	}
+	return true;
+}
+
+static void sink_drop(struct sink *s, uint64_t bytes) {
+	s->lost += bytes;
+	console.dropped += bytes;
+}
+
+// Sends the whole ring; what a dead device does not take is dropped, so the caller always gets on.
+static void sink_send_all(struct sink *s) {
+	if (!sink_send(s, UINT32_MAX, true)) {
+		sink_drop(s, sink_waiting(s));
+		s->tail = s->head;
+	}
+}
+
+static void sink_put(struct sink *s, const uint8_t *bytes, size_t count) {
+	while (count != 0) {
+		const uint32_t space = CONSOLE_RING_BYTES - sink_waiting(s);
+		if (space == 0) {
+			if (console.deferred) {
+				sink_drop(s, count);
+				return;
+			}
+			sink_send_all(s);
+			continue;
+		}
+		const uint32_t at = s->head % CONSOLE_RING_BYTES;
+		const size_t run = (size_t)min_u64(min_u64(count, space), CONSOLE_RING_BYTES - at);
+		memcpy(s->ring + at, bytes, run);
+		s->head += (uint32_t)run;
+		bytes += run;
+		count -= run;
+	}
+}
+
+#define LOST_LINE_BYTES 80u
+
+// The report of a loss goes where the loss was, as soon as it fits.
+static void sink_report(struct sink *s) {
+	if (s->lost == 0 || CONSOLE_RING_BYTES - sink_waiting(s) < LOST_LINE_BYTES) return;
+	char line[LOST_LINE_BYTES];
+	const size_t len = fmt_print(line, sizeof line, "\r\nbulkhead: console: %llu bytes lost on %s\r\n",
+	                             (unsigned long long)s->lost, s->ops->name);
+	s->lost = 0;
+	sink_put(s, (const uint8_t *)line, (size_t)min_u64(len, sizeof line - 1));
+}
+
+static void sink_write(struct sink *s, const uint8_t *bytes, size_t count) {
+	sink_report(s);
+	sink_put(s, bytes, count);
+	if (!console.deferred) {
+		sink_send_all(s);
+		while (s->ops->step(s->ctx)) {
+		}
+	}
+	sink_tell(s);
+}
+
+// ---- output ----------------------------------------------------------------------------------------------
+
+static void early_keep(const uint8_t *bytes, size_t count) {
+	const size_t kept = (size_t)min_u64(count, CONSOLE_EARLY_BYTES - console.early_bytes);
+	memcpy(console.early + console.early_bytes, bytes, kept);
+	console.early_bytes += (uint32_t)kept;
+	console.early_lost += count - kept;
+}
+
+int console_attach(const struct console_sink_ops *ops, void *ctx) {
+	if (console.sink_count == CONSOLE_SINK_MAX) return -ERR_NOMEM;
+	struct sink *s = &console.sink[console.sink_count++];
+	s->ops = ops;
+	s->ctx = ctx;
+	s->lost = console.early_lost;
+	console.dropped += console.early_lost;
+	sink_write(s, console.early, console.early_bytes);
+	return 0;
+}
+
+void console_reset(void) { memset(&console, 0, sizeof console); }
+
+void console_set_deferred(bool deferred) {
+	console.deferred = deferred;
+	if (!deferred) console_flush();
+}
+
+void console_write(const uint8_t *bytes, size_t count) {
+	if (count == 0) return;
+	// Kept until the guests run: by then every sink of the machine is attached.
+	if (!console.deferred) early_keep(bytes, count);
+	for (unsigned i = 0; i < console.sink_count; i++) sink_write(&console.sink[i], bytes, count);
+	console.mid_line = bytes[count - 1] != '\n';
+}
+
+void console_log(enum log_level level, const char *line, size_t len) {
+	(void)level;
+	static const uint8_t prefix[] = "\r\nbulkhead: ", end[] = "\r\n";
+	const size_t skip = console.mid_line ? 0 : 2; // a guest's unfinished line stays readable
+	console_write(prefix + skip, sizeof prefix - 1 - skip);
+	console_write((const uint8_t *)line, len);
+	console_write(end, sizeof end - 1);
+}
+
+bool console_step(void) {
+	bool more = false;
+	for (unsigned i = 0; i < console.sink_count; i++) {
+		struct sink *s = &console.sink[i];
+		sink_report(s);
+		(void)sink_send(s, STEP_BYTES, false);
+		more |= s->ops->step(s->ctx);
+		more |= sink_waiting(s) != 0;
+		sink_tell(s);
+	}
+	return more;
+}
+
+void console_flush(void) {
+	for (unsigned i = 0; i < console.sink_count; i++) {
+		struct sink *s = &console.sink[i];
+		sink_send_all(s);
+		sink_report(s);
+		sink_send_all(s);
+		s->ops->drain(s->ctx);
+		sink_tell(s);
+	}
+}
+
+uint64_t console_dropped(void) { return console.dropped; }
+
+// ---- input -----------------------------------------------------------------------------------------------
+
+bool console_poll(void) {
+	for (unsigned i = 0; i < console.sink_count; i++) {
+		const struct sink *s = &console.sink[i];
+		uint8_t byte[64];
+		// Taken from the hardware even when our ring is full, so that its interrupt line falls; bounded, so
+		// that a device that never runs dry cannot hold us.
+		for (unsigned round = 0; round < CONSOLE_INPUT_BYTES / sizeof byte; round++) {
+			const size_t got = s->ops->read(s->ctx, byte, sizeof byte);
+			for (size_t k = 0; k < got; k++) {
+				if (console.input_head - console.input_tail == CONSOLE_INPUT_BYTES)
+					console.input_dropped++;
+				else
+					console.input[console.input_head++ % CONSOLE_INPUT_BYTES] = byte[k];
+			}
+			if (got < sizeof byte) break;
+		}
+	}
+	return console.input_head != console.input_tail;
+}
+
+size_t console_read(uint8_t *bytes, size_t count) {
+	(void)console_poll();
+	size_t done = 0;
+	while (done < count && console.input_tail != console.input_head)
+		bytes[done++] = console.input[console.input_tail++ % CONSOLE_INPUT_BYTES];
+	return done;
+}
+
+uint64_t console_input_dropped(void) { return console.input_dropped; }

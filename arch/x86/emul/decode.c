@@ -25,7 +25,7 @@ static inline bool take(struct cursor *c, unsigned bytes, uint64_t *value) {
 	return true;
 }
 
-static inline uint64_t sign_extend(uint64_t value, unsigned bytes) {
+static inline uint64_t extend(uint64_t value, unsigned bytes) {
 	switch (bytes) {
 	case 1: return (uint64_t)(int64_t)(int8_t)value;
 	case 2: return (uint64_t)(int64_t)(int16_t)value;
@@ -279,7 +279,7 @@ static inline int decode_memory(struct cursor *c, enum emul_mode mode, struct em
 	uint64_t disp = 0;
 
 	if (disp_bytes < 0 || (disp_bytes && !take(c, (unsigned)disp_bytes, &disp))) return c->short_error;
-	insn->disp = (int64_t)sign_extend(disp, (unsigned)disp_bytes);
+	insn->disp = (int64_t)extend(disp, (unsigned)disp_bytes);
 	insn->has_mem = true;
 	if (insn->segment == EMUL_SEG_NONE)
 		insn->segment = insn->base == EMUL_RSP || insn->base == EMUL_RBP ? EMUL_SS : EMUL_DS;
@@ -317,7 +317,7 @@ static int decode_imm(struct cursor *c, unsigned flags, struct emul_insn *insn) 
 		return 0;
 	}
 	if (insn->map == EMUL_MAP_3DNOW) insn->opcode = (uint8_t)value;
-	insn->imm = sign ? sign_extend(value, bytes) : value;
+	insn->imm = sign ? extend(value, bytes) : value;
 	return 0;
 }
 

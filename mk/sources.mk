@@ -12,6 +12,19 @@ KERNEL_C := \
 	kernel/lib/lock.c \
 	arch/x86/emul/table.c \
 	arch/x86/emul/decode.c \
+	mm/frames.c \
+	mm/frames_init.c \
+	mm/pool.c \
+	mm/pt.c \
+	mm/pt_walk.c \
+	mm/pt_store.c \
+	mm/hostpt.c \
+	mm/memslot.c \
+	mm/window.c \
+	mm/gmem.c \
+	mm/ept/ept.c \
+	mm/ept/npt.c \
+	mm/ept/nested.c \
 	drivers/host/hostio.c \
 	drivers/host/acpi.c \
 	drivers/host/acpi_tables.c \
@@ -30,6 +43,12 @@ KERNEL_C := \
 	drivers/host/hostconsole.c \
 	$(BUILD)/gen/font.c \
 	kernel/iobus.c \
-	kernel/timerq.c
+	kernel/timerq.c \
+	drivers/vdev/vlapic.c \
+	drivers/vdev/vlapic_reg.c \
+	drivers/vdev/vlapic_msg.c \
+	drivers/vdev/vlapic_timer.c \
+	drivers/vdev/vioapic.c \
+	drivers/vdev/vpic.c
 
 KERNEL_ASM :=

@@ -5,6 +5,10 @@ UNIT :=
 UNIT_CFLAGS := -std=gnu11 -O1 -g -I. -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer -DLOCK_DEBUG=1 $(WARN)
 UNIT_COMMON := tests/unit/support.c
+# The VM that device tests run on, with the real bus and timer queue.
+VM_DOUBLE_SRC := tests/unit/vm_double.c kernel/iobus.c kernel/timerq.c
+VLAPIC_SRC := drivers/vdev/vlapic.c drivers/vdev/vlapic_reg.c drivers/vdev/vlapic_msg.c \
+	drivers/vdev/vlapic_timer.c
 
 UNIT += fmt
 fmt_SRC = kernel/lib/fmt.c
@@ -30,6 +34,35 @@ timerq_SRC = kernel/timerq.c
 UNIT += emul_decode
 emul_decode_SRC = arch/x86/emul/decode.c arch/x86/emul/table.c
 emul_decode_LIBS = -lZydis
+UNIT += vlapic
+vlapic_SRC = $(VM_DOUBLE_SRC) $(VLAPIC_SRC)
+
+VM_DOUBLE_SRC ?= tests/unit/vm_double.c kernel/iobus.c kernel/timerq.c
+UNIT += vuart vpit vrtc vpm vreset
+vuart_SRC = drivers/vdev/vuart.c $(VM_DOUBLE_SRC)
+vpit_SRC = drivers/vdev/vpit.c $(VM_DOUBLE_SRC)
+vrtc_SRC = drivers/vdev/vrtc.c drivers/vdev/vrtc_calendar.c $(VM_DOUBLE_SRC)
+vpm_SRC = drivers/vdev/vpm.c $(VM_DOUBLE_SRC)
+vreset_SRC = drivers/vdev/vreset.c drivers/vdev/vdebugexit.c drivers/vdev/vps2.c $(VM_DOUBLE_SRC)
+
+FRAMES_SRC := mm/frames.c mm/frames_init.c
+PT_SRC := mm/pt.c mm/pt_walk.c mm/pt_store.c $(FRAMES_SRC)
+GMEM_SRC := mm/gmem.c mm/window.c mm/hostpt.c mm/memslot.c $(PT_SRC)
+UNIT += frames
+frames_SRC = $(FRAMES_SRC)
+
+UNIT += acpi
+acpi_SRC = drivers/host/acpi.c drivers/host/acpi_tables.c kernel/lib/log.c kernel/lib/fmt.c
+UNIT += tsccal
+tsccal_SRC = drivers/host/tsccal.c kernel/lib/err.c kernel/lib/log.c kernel/lib/fmt.c
+UNIT += keyboard
+keyboard_SRC = drivers/host/keyboard.c
+UNIT += term
+term_SRC = drivers/host/term.c kernel/lib/fmt.c
+UNIT += fb
+fb_SRC = drivers/host/fb.c drivers/host/term.c kernel/lib/fmt.c $(BUILD)/gen/font.c
+UNIT += console
+console_SRC = drivers/host/console.c kernel/lib/lock.c kernel/lib/fmt.c
 
 UNIT_BIN = $(UNIT:%=$(BUILD)/unit/test_%)
 

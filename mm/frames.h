@@ -83,8 +83,8 @@ uint64_t frames_pool_suggest(uint64_t usable_bytes);
 // of that size in FRAMES_POOL_RANGE_MAX ranges below DIRECT_BYTES.
 __must_check int frames_init(struct frames *f, struct frames_range *ranges, unsigned count,
                              uint64_t pool_bytes);
-// Marks what lies in [base, base + bytes) as belonging to a NUMA node, whole regions only: a region is
-// given to the node that holds its first frame. Before any allocation with a node.
+// Says that [base, base + bytes) belongs to a NUMA node (0 until then), in whole 2 MiB blocks. Before any
+// allocation with a node; with a full region table, a region stays with its first node.
 void frames_node_set(struct frames *f, uint64_t base, uint64_t bytes, uint8_t node);
 // Number of page colours (power of two, at most 64); colour of a frame = pfn % colours. Default 1.
 void frames_colours_set(struct frames *f, uint32_t colours);

@@ -10,7 +10,7 @@
 #pragma once
 
 #include "mm/layout.h"
-#include "mm/pt.h"
+#include "mm/pt_store.h"
 
 // IA32_PAT: WB, WC, UC-, UC, WB, WP, UC-, WT (SDM vol. 3, 11.12.2 "IA32_PAT MSR"). Entries 0, 2, 3 are as at
 // reset, so WB and UC mappings mean the same on a CPU that has not loaded it yet.
@@ -36,8 +36,9 @@ struct hostpt_io {
 };
 
 struct hostpt {
-	struct pt pt;  // master, never loaded itself
+	struct pt pt;  // master, never loaded itself; its tables are never freed
 	struct pt low; // identity map of the AP trampoline; hangs in a CPU's root only while wanted
+	struct pt_store store, low_store;
 	struct frames *frames;
 	hostpt_shootdown_fn *shootdown;
 	hpa_t pml4; // of the master
@@ -46,9 +47,10 @@ struct hostpt {
 };
 
 struct hostpt_cpu {
-	hpa_t root; // for CR3; below 4 GiB, so that an AP can load it from 32-bit code
-	hpa_t pml4; // == root with 4 levels
-	struct pt temp;
+	hpa_t root;     // for CR3; below 4 GiB, so that an AP can load it from 32-bit code
+	hpa_t pml4;     // == root with 4 levels
+	struct pt temp; // three levels, all tables made at init
+	struct pt_store temp_store;
 	hpa_t temp_table[TEMP_COUNT];    // the level-1 table of each temporary mapping
 	uint64_t temp_bytes[TEMP_COUNT]; // mapped now, from its first page; 0 = free
 	const struct window *window;     // hanging in the WINDOW slot, NULL = none
@@ -70,7 +72,7 @@ void hostpt_cpu_live(const struct hostpt_cpu *c);
 static inline uint64_t hostpt_cpu_cr3(const struct hostpt_cpu *c) { return c->root.v; }
 
 // Identity map (R X) of the trampoline below 4 GiB, shown in the lower half of a CPU's root while `on`.
-// Turning it off flushes only when this is the calling CPU's root: the AP does it for itself.
+// Turning it off flushes the calling CPU: the AP does it for itself. low_map: once, -ERR_EXIST otherwise.
 __must_check int hostpt_low_map(struct hostpt *h, hpa_t base, uint64_t bytes);
 void hostpt_cpu_low(struct hostpt *h, struct hostpt_cpu *c, bool on);
 

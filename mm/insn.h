@@ -12,6 +12,7 @@
 
 static inline void mm_invlpg(uint64_t va __unused_arg) {}
 static inline void mm_cr3_load(uint64_t root __unused_arg) {}
+static inline void *mm_mapped(uint64_t va __unused_arg, void *hosted) { return hosted; }
 
 #define MM_ACCESSORS(bits)                                                                                   \
 	static inline int mm_load##bits(uintptr_t from, uint##bits##_t *value) {                                 \
@@ -46,6 +47,8 @@ static inline int mm_zero(uintptr_t to, size_t len) {
 
 static inline void mm_invlpg(uint64_t va) { invlpg((const void *)va); }
 static inline void mm_cr3_load(uint64_t root) { write_cr3(root); }
+// What was just mapped at va; hosted builds have no such mapping and use the memory itself.
+static inline void *mm_mapped(uint64_t va, void *hosted __unused_arg) { return (void *)va; }
 
 // `1:` is the access, `2:` where everybody goes on; the fix-up sets %[err] and joins.
 #define MM_FIXUP(err_operand)                                                                                \

@@ -4,7 +4,7 @@
 // quiescent. Readers on the exit path take no lock. A page that is in no slot is nobody's memory (MMIO).
 #pragma once
 
-#include "mm/frames.h"
+#include "mm/pt.h"
 
 enum memslot_flags {
 	MEMSLOT_RO = 1u << 0,   // the guest and gmem may not write
@@ -43,3 +43,8 @@ const struct memslot *memslot_find(const struct memslot_table *table, gfn_t gfn)
 pfn_t memslot_pfn(const struct memslot *slot, gfn_t gfn, uint64_t *run);
 // Sets the dirty bits of [gfn, gfn + pages), clipped to slots with MEMSLOT_LOG. Safe against other CPUs.
 void memslot_mark_dirty(const struct memslot_table *table, gfn_t gfn, uint64_t pages);
+
+// Maps / unmaps a slot's memory in a tree at its guest physical addresses. map: what pt_map says, then
+// nothing is mapped. unmap cannot fail: no leaf crosses the border of a slot.
+__must_check int memslot_map(const struct memslot *slot, struct pt *pt, uint32_t attr);
+void memslot_unmap(const struct memslot *slot, struct pt *pt);

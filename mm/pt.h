@@ -106,8 +106,8 @@ __must_check int pt_unmap(struct pt *pt, uint64_t va, uint64_t bytes);
 __must_check int pt_protect(struct pt *pt, uint64_t va, uint64_t bytes, uint32_t attr);
 // Splits until no leaf in the range is above `level`. -ERR_NOMEM: some are split, translations the same.
 __must_check int pt_split(struct pt *pt, uint64_t va, uint64_t bytes, unsigned level);
-// Joins whatever is contiguous, aligned and uniform in the range to larger leaves (accessed and dirty
-// are or-ed). Cannot fail.
+// Joins whatever is contiguous, aligned and uniform in the range to larger leaves and marks
+// them accessed and dirty (a CPU may still set flags in what was taken out). Cannot fail.
 void pt_merge(struct pt *pt, uint64_t va, uint64_t bytes);
 // Allocates the tables of the range down to and including `level` (so that they exist and stay when
 // level >= keep_level). -ERR_NOMEM, -ERR_EXIST when a leaf is in the way.

@@ -9,7 +9,7 @@
 
 struct window {
 	struct pt pt; // three levels: the PDPT for one PML4 slot
-	struct frames *frames;
+	struct pt_store store;
 };
 
 // leaf_levels as for hostpt_init. -ERR_NOMEM.
@@ -18,8 +18,10 @@ __must_check int window_init(struct window *w, struct frames *f, unsigned leaf_l
 void window_destroy(struct window *w);
 // The slot's memory appears (RW, or R for MEMSLOT_RO; MEMSLOT_MMIO never does). -ERR_EXIST, -ERR_NOMEM.
 __must_check int window_map_slot(struct window *w, const struct memslot *slot);
-// Before the slot's frames are freed every CPU that had the window loaded must have flushed.
+// Before the slot's frames are freed, and for window_reclaim, every CPU that had the window loaded must have
+// flushed (window_flush, or any later window_load).
 void window_unmap_slot(struct window *w, const struct memslot *slot);
+void window_reclaim(struct window *w);
 // Hangs w (NULL: nothing) in this CPU's root and flushes; does nothing when it hangs there already.
 void window_load(struct hostpt_cpu *c, const struct window *w);
 // Drops stale window translations of this CPU after a slot went.

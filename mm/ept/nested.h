@@ -8,14 +8,11 @@
 #pragma once
 
 #include "mm/memslot.h"
-#include "mm/pt.h"
+#include "mm/pt_store.h"
 
 struct nested {
 	struct pt pt;
-	struct frames *frames;
-	hpa_t retired; // tables waiting for a flush, linked through their first entry
-	uint64_t retired_count;
-	uint64_t retired_generation; // free once everyone has flushed at this generation or later
+	struct pt_store store;
 };
 
 // format: ept_format, ept_format_ad or npt_format; levels 4 or 5; leaf_levels = what the CPU's nested paging

@@ -61,7 +61,8 @@ uint64_t vm_guest_tsc(const struct vm *vm);
 uint64_t vm_tsc_khz(const struct vm *vm);
 // ns on the VM's clock at which the guest's TSC reaches `tsc` (now when already past).
 uint64_t vm_tsc_to_ns(const struct vm *vm, uint64_t tsc);
-// Seconds since 1970-01-01 00:00 UTC at this instant of the VM's clock.
+// Seconds since 1970-01-01 00:00 UTC at this instant of the VM's clock; the second changes where vm_now_ns
+// passes a multiple of 10^9.
 uint64_t vm_wall_seconds(const struct vm *vm);
 
 // Timers on the VM's clock; the timer belongs to the caller.

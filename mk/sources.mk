@@ -49,6 +49,14 @@ KERNEL_C := \
 	drivers/vdev/vlapic_msg.c \
 	drivers/vdev/vlapic_timer.c \
 	drivers/vdev/vioapic.c \
-	drivers/vdev/vpic.c
+	drivers/vdev/vpic.c \
+	drivers/vdev/vuart.c \
+	drivers/vdev/vpit.c \
+	drivers/vdev/vrtc.c \
+	drivers/vdev/vrtc_calendar.c \
+	drivers/vdev/vpm.c \
+	drivers/vdev/vps2.c \
+	drivers/vdev/vreset.c \
+	drivers/vdev/vdebugexit.c
 
 KERNEL_ASM :=

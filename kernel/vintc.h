@@ -93,8 +93,8 @@ void vm_vcpu_nmi(struct vm *vm, unsigned vcpu_id);
 // computed from. First member of the local APIC's object.
 struct vlapic_summary {
 	struct vdev vdev;
-	int16_t pending; // answer of vlapic_pending
-	int16_t irr_top; // answer of vlapic_highest_irr
+	int32_t pending; // answer of vlapic_pending
+	int32_t irr_top; // answer of vlapic_highest_irr
 	bool extint;     // answer of vlapic_accepts_extint
 	uint64_t base;   // IA32_APIC_BASE
 };

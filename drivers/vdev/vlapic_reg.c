@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// The local APIC's register file, by MMIO page (xAPIC, SDM 10.4.1) and by MSR (x2APIC, SDM 10.12.1).
+// The values are the same; what differs is which registers exist, and that a wrong access is recorded
+// in the ESR by the one and answered with #GP by the other.
+#include "drivers/vdev/vlapic.h"
+
+// Sets of registers as one bit each, by number (Table 10-1, Table 10-6).
+#define REG(name) BIT64(VLAPIC_REG_##name)
+#define REGS_LVT MASK64(VLAPIC_REG_LVT + VLAPIC_LVT_COUNT - 1, VLAPIC_REG_LVT)
+#define REGS_VECTORS MASK64(VLAPIC_REG_IRR + 7, VLAPIC_REG_ISR)
+#define REGS_BOTH                                                                                            \
+	(REG(ID) | REG(VERSION) | REG(TPR) | REG(PPR) | REG(LDR) | REG(SVR) | REGS_VECTORS | REG(ESR) |          \
+	 REG(ICR) | REGS_LVT | REG(TIMER_INITIAL) | REG(TIMER_CURRENT) | REG(TIMER_DIVIDE))
+#define X2APIC_READABLE REGS_BOTH
+#define X2APIC_WRITABLE                                                                                      \
+	(REG(TPR) | REG(EOI) | REG(SVR) | REG(ESR) | REG(ICR) | REGS_LVT | REG(TIMER_INITIAL) |                  \
+	 REG(TIMER_DIVIDE) | REG(SELF_IPI))
+// Exists at all, whether or not an access in this direction does anything.
+#define XAPIC_DECODED (REGS_BOTH | REG(APR) | REG(EOI) | REG(RRD) | REG(DFR) | REG(ICR_HIGH))
+
+// A fixed interrupt to the sender: the ICR bits that decide it, status and reserved ones among them.
+#define ICR_SELF_KIND (3u << VLAPIC_ICR_SHORTHAND_SHIFT | 7u << VLAPIC_ICR_MODE_SHIFT | ~VLAPIC_ICR_WRITABLE)
+#define ICR_SELF_FIXED ((uint32_t)IRQ_DEST_SELF << VLAPIC_ICR_SHORTHAND_SHIFT)
+#define TPR_WRITABLE 0xFFu
+#define LDR_WRITABLE 0xFF000000u
+
+// 10.6.2.4, "Lowest Priority Delivery Mode": the arbitration priority.
+static uint32_t apr_value(const struct vlapic *v) {
+	uint32_t irr = v->head.irr_top < 0 ? 0 : (uint32_t)v->head.irr_top & 0xF0;
+	uint32_t isr = v->isr_top < 0 ? 0 : (uint32_t)v->isr_top & 0xF0;
+	uint32_t tpr = v->tpr & 0xF0;
+	if (tpr >= irr && tpr > isr) return v->tpr;
+	uint32_t most = isr > irr ? isr : irr;
+	return most > tpr ? most : tpr;
+}
+
+static uint32_t vector_word(const uint64_t *word, unsigned index) {
+	return (uint32_t)(word[index / 2] >> (index % 2 * 32));
+}
+
+// A register that the mode has.
+static uint32_t reg_read(const struct vlapic *v, unsigned reg) {
+	switch (reg) {
+	case VLAPIC_REG_ID: return vlapic_x2apic(v) ? v->id : v->id << 24;
+	case VLAPIC_REG_VERSION: return VLAPIC_VERSION;
+	case VLAPIC_REG_TPR: return v->tpr;
+	case VLAPIC_REG_APR: return apr_value(v);
+	case VLAPIC_REG_PPR: return vlapic_ppr(v);
+	case VLAPIC_REG_LDR: return vlapic_x2apic(v) ? vlapic_x2apic_ldr(v) : v->ldr;
+	case VLAPIC_REG_DFR: return v->dfr;
+	case VLAPIC_REG_SVR: return v->svr;
+	case VLAPIC_REG_ISR ... VLAPIC_REG_ISR + 7: return vector_word(v->isr, reg - VLAPIC_REG_ISR);
+	case VLAPIC_REG_TMR ... VLAPIC_REG_TMR + 7: return vector_word(v->tmr, reg - VLAPIC_REG_TMR);
+	case VLAPIC_REG_IRR ... VLAPIC_REG_IRR + 7: return vector_word(v->irr, reg - VLAPIC_REG_IRR);
+	case VLAPIC_REG_ESR: return v->esr;
+	case VLAPIC_REG_ICR: return (uint32_t)v->icr;
+	case VLAPIC_REG_ICR_HIGH: return (uint32_t)(v->icr >> 32);
+	case VLAPIC_REG_LVT ... VLAPIC_REG_LVT + VLAPIC_LVT_COUNT - 1: return v->lvt[reg - VLAPIC_REG_LVT];
+	case VLAPIC_REG_TIMER_INITIAL: return v->timer_initial;
+	case VLAPIC_REG_TIMER_CURRENT: return vlapic_timer_current(v);
+	case VLAPIC_REG_TIMER_DIVIDE: return v->timer_divide;
+	default: // EOI and RRD
+		return 0;
+	}
+}
+
+// The registers that both modes write alike; what is read only is left alone.
+static void reg_write(struct vlapic *v, unsigned reg, uint32_t value) {
+	switch (reg) {
+	case VLAPIC_REG_TPR: vlapic_tpr_set(v, (uint8_t)value); break;
+	case VLAPIC_REG_EOI: vlapic_eoi(v); break;
+	case VLAPIC_REG_SVR: vlapic_svr_set(v, value); break;
+	case VLAPIC_REG_ESR: // 10.5.3: a write shows what has gathered since the last one
+		v->esr = v->esr_pending;
+		v->esr_pending = 0;
+		break;
+	case VLAPIC_REG_LVT ... VLAPIC_REG_LVT + VLAPIC_LVT_COUNT - 1:
+		vlapic_lvt_set(v, (enum vlapic_lvt)(reg - VLAPIC_REG_LVT), value);
+		break;
+	case VLAPIC_REG_TIMER_INITIAL: vlapic_timer_initial_set(v, value); break;
+	case VLAPIC_REG_TIMER_DIVIDE: vlapic_timer_divide_set(v, value); break;
+	default: break;
+	}
+}
+
+// ---- xAPIC -----------------------------------------------------------------------------------------------
+
+// Registers start at 16-byte boundaries; what lies between them is undefined (10.4.1): 0 here, and only
+// an access to a register that does not exist is an error.
+static bool xapic_decodes(struct vlapic *v, uint32_t offset) {
+	unsigned reg = offset >> 4;
+	if (!vlapic_enabled_hw(v) || vlapic_x2apic(v)) return false; // 10.12.5: the page is gone
+	if (reg < VLAPIC_REG_COUNT && BIT64(reg) & XAPIC_DECODED) return (offset & 0xF) == 0;
+	vlapic_error(v, VLAPIC_ESR_ILLEGAL_REGISTER);
+	return false;
+}
+
+uint32_t vlapic_mmio_read(struct vdev *vlapic, uint32_t offset) {
+	struct vlapic *v = vlapic_of(vlapic);
+	return xapic_decodes(v, offset) ? reg_read(v, offset >> 4) : 0;
+}
+
+void vlapic_mmio_write(struct vdev *vlapic, uint32_t offset, uint32_t value) {
+	struct vlapic *v = vlapic_of(vlapic);
+	if (!xapic_decodes(v, offset)) return;
+	switch (offset >> 4) {
+	case VLAPIC_REG_LDR: v->ldr = value & LDR_WRITABLE; break;
+	case VLAPIC_REG_DFR: v->dfr = value | (uint32_t)VLAPIC_DFR_FIXED_ONES; break;
+	case VLAPIC_REG_ICR:
+		value &= VLAPIC_ICR_WRITABLE;
+		v->icr = (v->icr & MASK64(63, 32)) | value;
+		vlapic_icr_send(v, value, (uint32_t)(v->icr >> 56));
+		break;
+	case VLAPIC_REG_ICR_HIGH: v->icr = (uint64_t)(value & LDR_WRITABLE) << 32 | (uint32_t)v->icr; break;
+	default: reg_write(v, offset >> 4, value); break;
+	}
+}
+
+// ---- x2APIC ----------------------------------------------------------------------------------------------
+
+int vlapic_msr_read(struct vdev *vlapic, uint32_t msr, uint64_t *value) {
+	const struct vlapic *v = vlapic_of(vlapic);
+	unsigned reg = msr - VLAPIC_X2APIC_MSR;
+	if (!vlapic_x2apic(v) || reg >= VLAPIC_REG_COUNT || !(BIT64(reg) & X2APIC_READABLE)) return -ERR_INVAL;
+	*value = reg == VLAPIC_REG_ICR ? v->icr : reg_read(v, reg);
+	return 0;
+}
+
+// Bits of a 32-bit register that may be 1 in a write; reserved ones are #GP (10.12.1.3). The read-only
+// status bits of LVT and ICR may be written back as they were read.
+static uint32_t x2apic_writable(unsigned reg) {
+	switch (reg) {
+	case VLAPIC_REG_TPR:
+	case VLAPIC_REG_SELF_IPI: return TPR_WRITABLE;
+	case VLAPIC_REG_SVR: return 0xFFu | VLAPIC_SVR_ENABLE | VLAPIC_SVR_FOCUS | VLAPIC_SVR_DIRECTED_EOI;
+	case VLAPIC_REG_LVT ... VLAPIC_REG_LVT + VLAPIC_LVT_COUNT - 1:
+		return vlapic_lvt_writable((enum vlapic_lvt)(reg - VLAPIC_REG_LVT)) | VLAPIC_LVT_STATUS |
+		       VLAPIC_LVT_REMOTE_IRR;
+	case VLAPIC_REG_TIMER_INITIAL: return UINT32_MAX;
+	case VLAPIC_REG_TIMER_DIVIDE: return VLAPIC_DIVIDE_WRITABLE;
+	default: // EOI and ESR take 0 only
+		return 0;
+	}
+}
+
+static int __attribute__((noinline)) x2apic_icr_write(struct vlapic *v, uint64_t value) {
+	uint32_t low = (uint32_t)value;
+	if (low & ~(VLAPIC_ICR_WRITABLE | VLAPIC_ICR_STATUS)) return -ERR_INVAL;
+	v->icr = value & ~(uint64_t)VLAPIC_ICR_STATUS;
+	vlapic_icr_send(v, low, (uint32_t)(value >> 32));
+	return 0;
+}
+
+static int __attribute__((noinline)) x2apic_write(struct vlapic *v, unsigned reg, uint64_t value) {
+	if (reg >= VLAPIC_REG_COUNT || !(BIT64(reg) & X2APIC_WRITABLE)) return -ERR_INVAL;
+	if (value & ~(uint64_t)x2apic_writable(reg)) return -ERR_INVAL;
+	if (reg == VLAPIC_REG_SELF_IPI) return vlapic_self_ipi(v, (uint8_t)value); // 10.12.11
+	reg_write(v, reg, (uint32_t)value);
+	return 0;
+}
+
+int vlapic_msr_write(struct vdev *vlapic, uint32_t msr, uint64_t value) {
+	struct vlapic *v = vlapic_of(vlapic);
+	unsigned reg = msr - VLAPIC_X2APIC_MSR;
+	if (unlikely(!vlapic_x2apic(v))) return -ERR_INVAL;
+	// What a busy guest writes comes first, and ends in the work itself.
+	if (reg == VLAPIC_REG_EOI && value == 0) return vlapic_eoi(v);
+	if (reg == VLAPIC_REG_ICR) {
+		if (((uint32_t)value & ICR_SELF_KIND) != ICR_SELF_FIXED) return x2apic_icr_write(v, value);
+		v->icr = value;
+		return vlapic_self_ipi(v, (uint8_t)value);
+	}
+	return x2apic_write(v, reg, value);
+}

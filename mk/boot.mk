@@ -48,3 +48,17 @@ $(PROBE_ELF): $(PROBE_OBJ) arch/x86/cpu/kernel.ld
 	ld -nostdlib -static -z max-page-size=4096 -z noexecstack --build-id=none -T arch/x86/cpu/kernel.ld $(PROBE_OBJ) -o $@
 
 -include $(PROBE_OBJ:.o=.d)
+
+IMAGE_TOOL_DEPS = $(KERNEL_ELF) $(EFI_APP) tools/bootimage.py
+
+## image         a USB image for UEFI and BIOS: make image CONFIG=x.toml OUT=x.img
+.PHONY: image
+image: $(IMAGE_TOOL_DEPS) tools/mkimage
+	@$(if $(and $(CONFIG),$(OUT)),,echo "usage: make image CONFIG=x.toml OUT=x.img" >&2; exit 1)
+	@$(PYTHON) tools/mkimage $(CONFIG) -o $(OUT)
+
+## iso           the same as a hybrid ISO: make iso CONFIG=x.toml OUT=x.iso
+.PHONY: iso
+iso: $(IMAGE_TOOL_DEPS) tools/mkiso
+	@$(if $(and $(CONFIG),$(OUT)),,echo "usage: make iso CONFIG=x.toml OUT=x.iso" >&2; exit 1)
+	@$(PYTHON) tools/mkiso $(CONFIG) -o $(OUT)

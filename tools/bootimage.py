@@ -32,7 +32,7 @@ ESP_ONE_SECTOR_CLUSTERS_MAX = 256 * MIB
 
 GRUB_DIR = "/usr/lib/grub"
 GRUB_COMMON = ["part_gpt", "part_msdos", "fat", "iso9660", "loopback", "normal", "multiboot2", "test", "regexp",
-               "true", "echo", "configfile", "serial", "terminal", "all_video", "gfxterm", "sleep", "reboot", "halt", "ls", "cat"]
+               "true", "echo", "configfile", "serial", "terminal", "sleep", "reboot", "halt", "ls", "cat"]
 GRUB_MODULES = {"i386-pc": GRUB_COMMON + ["biosdisk"], "x86_64-efi": GRUB_COMMON + ["efi_gop"]}
 
 
@@ -156,36 +156,42 @@ fi
 
 function bulkhead {{
 	if [ ! -f /{FOLDER}/{CONFIG_NAME} ]; then
-		echo "bulkhead: /{FOLDER}/{CONFIG_NAME} is not on this volume"
+		set why="/{FOLDER}/{CONFIG_NAME} is not on this volume"
 		return 1
 	fi
 	if [ ! -f /{FOLDER}/{KERNEL_NAME} ]; then
-		echo "bulkhead: /{FOLDER}/{KERNEL_NAME} is not on this volume"
+		set why="/{FOLDER}/{KERNEL_NAME} is not on this volume"
 		return 1
 	fi
 	if multiboot2 /{FOLDER}/{KERNEL_NAME}; then true; else
-		echo "bulkhead: /{FOLDER}/{KERNEL_NAME} is broken"
+		set why="/{FOLDER}/{KERNEL_NAME} is broken"
 		return 1
 	fi
 	if module2 /{FOLDER}/{CONFIG_NAME} {CONFIG_NAME}; then true; else
-		echo "bulkhead: cannot read /{FOLDER}/{CONFIG_NAME}"
+		set why="cannot read /{FOLDER}/{CONFIG_NAME}"
 		return 1
 	fi
 	for file in {globs}; do
 		if [ -f "$file" -a "$file" != /{FOLDER}/{CONFIG_NAME} -a "$file" != /{FOLDER}/{KERNEL_NAME} ]; then
 			regexp --set=1:name "^/{FOLDER}/(.*)\\$" "$file"
 			if module2 "$file" "$name"; then true; else
-				echo "bulkhead: cannot read $file"
+				set why="cannot read $file"
 				return 1
 			fi
 		fi
 	done
 	boot
+	set why="the boot loader cannot start the kernel"
 }}
 
+# What went wrong stays readable: ten seconds as it was printed, then as a title of the menu.
 bulkhead
-echo "bulkhead: not started"
+echo "bulkhead: not started: $why"
+sleep --interruptible 10
 
+menuentry "Bulkhead was not started: $why" {{
+	true
+}}
 menuentry "Try again" {{
 	configfile $prefix/grub.cfg
 }}
@@ -199,8 +205,8 @@ def grub_mkimage(platform, prefix, out, early=None, form=None):
     folder = f"{GRUB_DIR}/{platform}"
     if not os.path.isdir(folder):
         raise ImageError(f"{folder} is missing: run tools/setup")
-    # Modules that a platform does not have are left out, all_video brings the drivers it has.
-    modules = [name for name in GRUB_MODULES[platform] if os.path.exists(f"{folder}/{name}.mod")]
+    # efi_gop alone: the native drivers that all_video brings choose 24 bits a pixel.
+    modules = GRUB_MODULES[platform]
     extra = ["-c", early] if early else []
     run("grub-mkimage", "-O", form or platform, "-d", folder, "-p", prefix, *extra, "-o", out, *modules)
 

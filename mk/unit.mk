@@ -36,6 +36,9 @@ emul_decode_SRC = arch/x86/emul/decode.c arch/x86/emul/table.c
 emul_decode_LIBS = -lZydis
 UNIT += vlapic
 vlapic_SRC = $(VM_DOUBLE_SRC) $(VLAPIC_SRC)
+UNIT += vioapic vpic
+vioapic_SRC = $(VM_DOUBLE_SRC) $(VLAPIC_SRC) drivers/vdev/vioapic.c
+vpic_SRC = $(VM_DOUBLE_SRC) drivers/vdev/vpic.c
 
 VM_DOUBLE_SRC ?= tests/unit/vm_double.c kernel/iobus.c kernel/timerq.c
 UNIT += vuart vpit vrtc vpm vreset
@@ -50,6 +53,8 @@ PT_SRC := mm/pt.c mm/pt_walk.c mm/pt_store.c $(FRAMES_SRC)
 GMEM_SRC := mm/gmem.c mm/window.c mm/hostpt.c mm/memslot.c $(PT_SRC)
 UNIT += frames
 frames_SRC = $(FRAMES_SRC)
+UNIT += pt
+pt_SRC = mm/hostpt.c mm/ept/ept.c mm/ept/npt.c $(PT_SRC)
 
 UNIT += acpi
 acpi_SRC = drivers/host/acpi.c drivers/host/acpi_tables.c kernel/lib/log.c kernel/lib/fmt.c

@@ -7,6 +7,22 @@ FUZZ_CFLAGS := -std=gnu11 -O1 -g -I. -fsanitize=fuzzer,address,undefined -fno-sa
 FUZZ += elf
 elf_FUZZ_SRC = kernel/lib/elf.c kernel/lib/source.c
 
+FUZZ += acpi
+acpi_FUZZ_SRC = drivers/host/acpi.c drivers/host/acpi_tables.c kernel/lib/log.c kernel/lib/fmt.c
+FUZZ += term
+term_FUZZ_SRC = drivers/host/term.c kernel/lib/fmt.c
+
+FUZZ += vdev
+vdev_FUZZ_SRC = drivers/vdev/vuart.c drivers/vdev/vpit.c drivers/vdev/vrtc.c drivers/vdev/vrtc_calendar.c \
+	drivers/vdev/vpm.c drivers/vdev/vps2.c drivers/vdev/vreset.c drivers/vdev/vdebugexit.c $(VM_DOUBLE_SRC)
+FUZZ += vintc
+vintc_FUZZ_SRC = $(VM_DOUBLE_SRC) $(VLAPIC_SRC) drivers/vdev/vioapic.c drivers/vdev/vpic.c
+
+FUZZ += mb2
+mb2_FUZZ_SRC = boot/mb2/mb2.c boot/memmap.c kernel/lib/err.c kernel/lib/fmt.c
+FUZZ += image
+image_FUZZ_SRC = boot/efi/image.c boot/efi/names.c kernel/lib/elf.c kernel/lib/source.c kernel/lib/fmt.c
+
 FUZZ_BIN = $(FUZZ:%=$(BUILD)/fuzz/fuzz_%)
 
 $(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(UNIT_COMMON) $$($$*_FUZZ_SRC)

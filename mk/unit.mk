@@ -69,6 +69,15 @@ fb_SRC = drivers/host/fb.c drivers/host/term.c kernel/lib/fmt.c $(BUILD)/gen/fon
 UNIT += console
 console_SRC = drivers/host/console.c kernel/lib/lock.c kernel/lib/fmt.c
 
+UNIT += memmap
+memmap_SRC = boot/memmap.c
+UNIT += mb2
+mb2_SRC = boot/mb2/mb2.c boot/memmap.c kernel/lib/err.c kernel/lib/fmt.c
+UNIT += names
+names_SRC = boot/efi/names.c
+UNIT += image
+image_SRC = boot/efi/image.c kernel/lib/elf.c kernel/lib/source.c kernel/lib/fmt.c
+
 UNIT_BIN = $(UNIT:%=$(BUILD)/unit/test_%)
 
 .SECONDEXPANSION:

@@ -6,6 +6,7 @@
 #include "kernel/lib/bits.h"
 #include "kernel/lib/err.h"
 #include "kernel/lib/fmt.h"
+#include "kernel/lib/lock.h"
 #include "kernel/lib/string.h"
 
 // What one step sends at most per sink, so that a step is short on any device.
@@ -20,6 +21,9 @@ struct sink {
 	uint8_t ring[CONSOLE_RING_BYTES];
 };
 
+static struct lock console_lock = LOCK_INIT(LOCK_RANK_CONSOLE);
+static bool console_broken; // set once, by console_panic
+
 static struct console {
 	unsigned sink_count;
 	bool deferred;
@@ -32,10 +36,18 @@ static struct console {
 	uint8_t input[CONSOLE_INPUT_BYTES];
 	uint8_t early[CONSOLE_EARLY_BYTES];
 	struct sink sink[CONSOLE_SINK_MAX];
-} console;
+} console __guarded_by(console_lock);
 
 _Static_assert((CONSOLE_RING_BYTES & (CONSOLE_RING_BYTES - 1)) == 0, "ring size is a power of two");
 _Static_assert((CONSOLE_INPUT_BYTES & (CONSOLE_INPUT_BYTES - 1)) == 0, "ring size is a power of two");
+
+// A panic may come while this or another CPU is inside: from then on nobody waits for the lock.
+static void enter(void) __acquires(&console_lock) __no_lock_analysis {
+	if (!__atomic_load_n(&console_broken, __ATOMIC_ACQUIRE)) lock_acquire(&console_lock);
+}
+static void leave(void) __releases(&console_lock) __no_lock_analysis {
+	if (!__atomic_load_n(&console_broken, __ATOMIC_ACQUIRE)) lock_release(&console_lock);
+}
 
 // ---- one sink --------------------------------------------------------------------------------------------
 
@@ -63,20 +75,20 @@ static bool sink_send(struct sink *s, uint32_t most, bool wait) {
 	return true;
 }
 
-static void sink_drop(struct sink *s, uint64_t bytes) {
+static void sink_drop(struct sink *s, uint64_t bytes) __requires_lock(&console_lock) {
 	s->lost += bytes;
 	console.dropped += bytes;
 }
 
 // Sends the whole ring; what a dead device does not take is dropped, so the caller always gets on.
-static void sink_send_all(struct sink *s) {
+static void sink_send_all(struct sink *s) __requires_lock(&console_lock) {
 	if (!sink_send(s, UINT32_MAX, true)) {
 		sink_drop(s, sink_waiting(s));
 		s->tail = s->head;
 	}
 }
 
-static void sink_put(struct sink *s, const uint8_t *bytes, size_t count) {
+static void sink_put(struct sink *s, const uint8_t *bytes, size_t count) __requires_lock(&console_lock) {
 	while (count != 0) {
 		const uint32_t space = CONSOLE_RING_BYTES - sink_waiting(s);
 		if (space == 0) {
@@ -99,7 +111,7 @@ static void sink_put(struct sink *s, const uint8_t *bytes, size_t count) {
 #define LOST_LINE_BYTES 80u
 
 // The report of a loss goes where the loss was, as soon as it fits.
-static void sink_report(struct sink *s) {
+static void sink_report(struct sink *s) __requires_lock(&console_lock) {
 	if (s->lost == 0 || CONSOLE_RING_BYTES - sink_waiting(s) < LOST_LINE_BYTES) return;
 	char line[LOST_LINE_BYTES];
 	const size_t len = fmt_print(line, sizeof line, "\r\nbulkhead: console: %llu bytes lost on %s\r\n",
@@ -108,7 +120,7 @@ static void sink_report(struct sink *s) {
 	sink_put(s, (const uint8_t *)line, (size_t)min_u64(len, sizeof line - 1));
 }
 
-static void sink_write(struct sink *s, const uint8_t *bytes, size_t count) {
+static void sink_write(struct sink *s, const uint8_t *bytes, size_t count) __requires_lock(&console_lock) {
 	sink_report(s);
 	sink_put(s, bytes, count);
 	if (!console.deferred) {
@@ -121,7 +133,7 @@ static void sink_write(struct sink *s, const uint8_t *bytes, size_t count) {
 
 // ---- output ----------------------------------------------------------------------------------------------
 
-static void early_keep(const uint8_t *bytes, size_t count) {
+static void early_keep(const uint8_t *bytes, size_t count) __requires_lock(&console_lock) {
 	const size_t kept = (size_t)min_u64(count, CONSOLE_EARLY_BYTES - console.early_bytes);
 	memcpy(console.early + console.early_bytes, bytes, kept);
 	console.early_bytes += (uint32_t)kept;
@@ -129,24 +141,28 @@ static void early_keep(const uint8_t *bytes, size_t count) {
 }
 
 int console_attach(const struct console_sink_ops *ops, void *ctx) {
-	if (console.sink_count == CONSOLE_SINK_MAX) return -ERR_NOMEM;
-	struct sink *s = &console.sink[console.sink_count++];
-	s->ops = ops;
-	s->ctx = ctx;
-	s->lost = console.early_lost;
-	console.dropped += console.early_lost;
-	sink_write(s, console.early, console.early_bytes);
-	return 0;
+	int err = -ERR_NOMEM;
+	enter();
+	if (console.sink_count < CONSOLE_SINK_MAX) {
+		struct sink *s = &console.sink[console.sink_count++];
+		s->ops = ops;
+		s->ctx = ctx;
+		s->lost = console.early_lost;
+		console.dropped += console.early_lost;
+		sink_write(s, console.early, console.early_bytes);
+		err = 0;
+	}
+	leave();
+	return err;
 }
 
-void console_reset(void) { memset(&console, 0, sizeof console); }
-
-void console_set_deferred(bool deferred) {
-	console.deferred = deferred;
-	if (!deferred) console_flush();
+void console_reset(void) {
+	enter();
+	memset(&console, 0, sizeof console);
+	leave();
 }
 
-void console_write(const uint8_t *bytes, size_t count) {
+static void write_all(const uint8_t *bytes, size_t count) __requires_lock(&console_lock) {
 	if (count == 0) return;
 	// Kept until the guests run: by then every sink of the machine is attached.
 	if (!console.deferred) early_keep(bytes, count);
@@ -154,17 +170,26 @@ void console_write(const uint8_t *bytes, size_t count) {
 	console.mid_line = bytes[count - 1] != '\n';
 }
 
+void console_write(const uint8_t *bytes, size_t count) {
+	enter();
+	write_all(bytes, count);
+	leave();
+}
+
 void console_log(enum log_level level, const char *line, size_t len) {
 	(void)level;
 	static const uint8_t prefix[] = "\r\nbulkhead: ", end[] = "\r\n";
+	enter();
 	const size_t skip = console.mid_line ? 0 : 2; // a guest's unfinished line stays readable
-	console_write(prefix + skip, sizeof prefix - 1 - skip);
-	console_write((const uint8_t *)line, len);
-	console_write(end, sizeof end - 1);
+	write_all(prefix + skip, sizeof prefix - 1 - skip);
+	write_all((const uint8_t *)line, len);
+	write_all(end, sizeof end - 1);
+	leave();
 }
 
 bool console_step(void) {
 	bool more = false;
+	enter();
 	for (unsigned i = 0; i < console.sink_count; i++) {
 		struct sink *s = &console.sink[i];
 		sink_report(s);
@@ -173,10 +198,11 @@ bool console_step(void) {
 		more |= sink_waiting(s) != 0;
 		sink_tell(s);
 	}
+	leave();
 	return more;
 }
 
-void console_flush(void) {
+static void flush_all(void) __requires_lock(&console_lock) {
 	for (unsigned i = 0; i < console.sink_count; i++) {
 		struct sink *s = &console.sink[i];
 		sink_send_all(s);
@@ -187,11 +213,34 @@ void console_flush(void) {
 	}
 }
 
-uint64_t console_dropped(void) { return console.dropped; }
+void console_flush(void) {
+	enter();
+	flush_all();
+	leave();
+}
+
+void console_set_deferred(bool deferred) {
+	enter();
+	console.deferred = deferred;
+	if (!deferred) flush_all();
+	leave();
+}
+
+void console_panic(void) {
+	__atomic_store_n(&console_broken, true, __ATOMIC_RELEASE);
+	console_set_deferred(false);
+}
+
+uint64_t console_dropped(void) {
+	enter();
+	const uint64_t dropped = console.dropped;
+	leave();
+	return dropped;
+}
 
 // ---- input -----------------------------------------------------------------------------------------------
 
-bool console_poll(void) {
+static void poll_all(void) __requires_lock(&console_lock) {
 	for (unsigned i = 0; i < console.sink_count; i++) {
 		const struct sink *s = &console.sink[i];
 		uint8_t byte[64];
@@ -205,18 +254,32 @@ bool console_poll(void) {
 				else
 					console.input[console.input_head++ % CONSOLE_INPUT_BYTES] = byte[k];
 			}
-			if (got < sizeof byte) break;
+			if (got == 0) break;
 		}
 	}
-	return console.input_head != console.input_tail;
+}
+
+bool console_poll(void) {
+	enter();
+	poll_all();
+	const bool waits = console.input_head != console.input_tail;
+	leave();
+	return waits;
 }
 
 size_t console_read(uint8_t *bytes, size_t count) {
-	(void)console_poll();
 	size_t done = 0;
+	enter();
+	poll_all();
 	while (done < count && console.input_tail != console.input_head)
 		bytes[done++] = console.input[console.input_tail++ % CONSOLE_INPUT_BYTES];
+	leave();
 	return done;
 }
 
-uint64_t console_input_dropped(void) { return console.input_dropped; }
+uint64_t console_input_dropped(void) {
+	enter();
+	const uint64_t dropped = console.input_dropped;
+	leave();
+	return dropped;
+}

@@ -4,7 +4,7 @@
 // Two ways of working: synchronous (boot, panic: a write returns when it is out) and deferred (a write goes
 // into a ring per sink; interrupts and console_step send it in bounded pieces). What a full ring or a dead
 // port makes us drop is counted and reported in the stream itself. Sinks are ops tables: host-testable.
-// Callers: one CPU at a time, interrupts off.
+// Callable from any CPU with interrupts off; an innermost lock of its own.
 #pragma once
 
 #include "kernel/lib/log.h"
@@ -37,6 +37,9 @@ void console_reset(void);
 
 // false: synchronous (the state at boot); true: deferred. Going back to synchronous sends what waits.
 void console_set_deferred(bool deferred);
+
+// For a panic: breaks the lock for good (its holder may be the one that died), then synchronous for good.
+void console_panic(void);
 
 // A guest's or the hypervisor's bytes as they are.
 void console_write(const uint8_t *bytes, size_t count);

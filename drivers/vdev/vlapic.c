@@ -307,7 +307,7 @@ static bool state_registers_valid(const struct vlapic *v, const struct vlapic_st
 	if ((s->irr[0] | s->isr[0] | s->tmr[0]) & illegal) return false;
 	uint64_t waiting = s->irr[0] | s->irr[1] | s->irr[2] | s->irr[3];
 	uint64_t served = s->isr[0] | s->isr[1] | s->isr[2] | s->isr[3];
-	if (mode == 0 && (waiting | served | s->tpr | (s->svr & VLAPIC_SVR_ENABLE)) != 0) return false;
+	if (mode == 0 && (waiting | served | (s->svr & VLAPIC_SVR_ENABLE)) != 0) return false;
 	for (unsigned i = 0; i < VLAPIC_LVT_COUNT; i++) {
 		uint32_t allowed = vlapic_lvt_writable((enum vlapic_lvt)i);
 		if (i == VLAPIC_LVT_LINT0) allowed |= VLAPIC_LVT_REMOTE_IRR;

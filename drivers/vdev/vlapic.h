@@ -5,8 +5,8 @@
 //
 // Invariants: head.irr_top and isr_top are the highest vectors of IRR and ISR (-1 none), irr_count and
 // isr_count their sizes; head.pending is irr_top when that is above the held-back ones, else -1, after
-// each change of IRR, ISR or TPR; a disabled APIC (APIC_BASE.EN = 0) holds reset values, so its IRR is
-// empty; vectors 0..15 are never in IRR or ISR.
+// each change of IRR, ISR or TPR; a disabled APIC (APIC_BASE.EN = 0) holds reset values (but TPR, which
+// is CR8), so its IRR is empty; vectors 0..15 are never in IRR or ISR.
 #pragma once
 
 #include "kernel/lib/bits.h"

@@ -100,20 +100,35 @@ uint32_t vlapic_mmio_read(struct vdev *vlapic, uint32_t offset) {
 	return xapic_decodes(v, offset) ? reg_read(v, offset >> 4) : 0;
 }
 
-void vlapic_mmio_write(struct vdev *vlapic, uint32_t offset, uint32_t value) {
-	struct vlapic *v = vlapic_of(vlapic);
+static void xapic_icr_write(struct vlapic *v, uint32_t value) {
+	value &= VLAPIC_ICR_WRITABLE;
+	v->icr = (v->icr & MASK64(63, 32)) | value;
+	if ((value & ICR_SELF_KIND) == ICR_SELF_FIXED)
+		(void)vlapic_self_ipi(v, (uint8_t)value);
+	else
+		vlapic_icr_send(v, value, (uint32_t)(v->icr >> 56));
+}
+
+static void __attribute__((noinline)) xapic_write(struct vlapic *v, uint32_t offset, uint32_t value) {
 	if (!xapic_decodes(v, offset)) return;
 	switch (offset >> 4) {
 	case VLAPIC_REG_LDR: v->ldr = value & LDR_WRITABLE; break;
 	case VLAPIC_REG_DFR: v->dfr = value | (uint32_t)VLAPIC_DFR_FIXED_ONES; break;
-	case VLAPIC_REG_ICR:
-		value &= VLAPIC_ICR_WRITABLE;
-		v->icr = (v->icr & MASK64(63, 32)) | value;
-		vlapic_icr_send(v, value, (uint32_t)(v->icr >> 56));
-		break;
 	case VLAPIC_REG_ICR_HIGH: v->icr = (uint64_t)(value & LDR_WRITABLE) << 32 | (uint32_t)v->icr; break;
 	default: reg_write(v, offset >> 4, value); break;
 	}
+}
+
+void vlapic_mmio_write(struct vdev *vlapic, uint32_t offset, uint32_t value) {
+	struct vlapic *v = vlapic_of(vlapic);
+	bool xapic = (v->head.base & (VLAPIC_BASE_EN | VLAPIC_BASE_EXTD)) == VLAPIC_BASE_EN;
+	// What a busy guest writes comes first.
+	if (likely(xapic && offset == VLAPIC_REG_EOI << 4))
+		(void)vlapic_eoi(v);
+	else if (likely(xapic && offset == VLAPIC_REG_ICR << 4))
+		xapic_icr_write(v, value);
+	else
+		xapic_write(v, offset, value);
 }
 
 // ---- x2APIC ----------------------------------------------------------------------------------------------
@@ -154,7 +169,6 @@ static int __attribute__((noinline)) x2apic_icr_write(struct vlapic *v, uint64_t
 static int __attribute__((noinline)) x2apic_write(struct vlapic *v, unsigned reg, uint64_t value) {
 	if (reg >= VLAPIC_REG_COUNT || !(BIT64(reg) & X2APIC_WRITABLE)) return -ERR_INVAL;
 	if (value & ~(uint64_t)x2apic_writable(reg)) return -ERR_INVAL;
-	if (reg == VLAPIC_REG_SELF_IPI) return vlapic_self_ipi(v, (uint8_t)value); // 10.12.11
 	reg_write(v, reg, (uint32_t)value);
 	return 0;
 }
@@ -170,5 +184,7 @@ int vlapic_msr_write(struct vdev *vlapic, uint32_t msr, uint64_t value) {
 		v->icr = value;
 		return vlapic_self_ipi(v, (uint8_t)value);
 	}
+	if (reg == VLAPIC_REG_SELF_IPI && value <= UINT8_MAX)
+		return vlapic_self_ipi(v, (uint8_t)value); // 10.12.11
 	return x2apic_write(v, reg, value);
 }

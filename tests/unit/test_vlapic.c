@@ -696,6 +696,16 @@ static void load_bad_record_leaves_device_alone(void **state) {
 	free(after);
 }
 
+static void load_disabled_with_cr8_written_is_taken(void **state) {
+	(void)state;
+	assert_int_equal(vlapic_base_write(apic(0), 0xFEE00100), 0);
+	vlapic_cr8_write(apic(0), 7);
+	void *record = vm_double_save(apic(0));
+	assert_int_equal(vm_double_load(apic(0), record), 0);
+	assert_int_equal(vlapic_cr8_read(apic(0)), 7);
+	free(record);
+}
+
 static void load_late_periodic_keeps_phase(void **state) {
 	(void)state;
 	enable(0);
@@ -912,6 +922,7 @@ int main(void) {
 	    CASE(deadline_write_fires_when_tsc_reaches, setup),
 	    CASE(tsc_changed_moves_deadline, setup),
 	    CASE(load_bad_record_leaves_device_alone, setup),
+	    CASE(load_disabled_with_cr8_written_is_taken, setup),
 	    CASE(load_late_periodic_keeps_phase, setup),
 	    CASE(priorities_random_traffic_matches_model, setup),
 	    CASE(timer_random_saving_changes_nothing, setup),

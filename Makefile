@@ -16,6 +16,7 @@ all: kernel
 
 include mk/sources.mk
 include mk/kernel.mk
+include mk/tools.mk
 include mk/unit.mk
 include mk/fuzz.mk
 include mk/boot.mk

@@ -44,6 +44,21 @@ KERNEL_C := \
 	$(BUILD)/gen/font.c \
 	kernel/iobus.c \
 	kernel/timerq.c \
+	kernel/toml.c \
+	kernel/tomlstring.c \
+	kernel/config.c \
+	kernel/config_keys.c \
+	kernel/config_value.c \
+	kernel/load/job.c \
+	kernel/load/map.c \
+	kernel/load/bzimage.c \
+	kernel/load/elfimage.c \
+	kernel/load/elf_pvh.c \
+	kernel/load/multiboot.c \
+	kernel/load/multiboot2.c \
+	kernel/load/flat.c \
+	kernel/load/load.c \
+	kernel/config_check.c \
 	drivers/vdev/vlapic.c \
 	drivers/vdev/vlapic_reg.c \
 	drivers/vdev/vlapic_msg.c \

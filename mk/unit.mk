@@ -55,6 +55,10 @@ UNIT += frames
 frames_SRC = $(FRAMES_SRC)
 UNIT += pt
 pt_SRC = mm/hostpt.c mm/ept/ept.c mm/ept/npt.c $(PT_SRC)
+UNIT += hostpt
+hostpt_SRC = $(GMEM_SRC)
+UNIT += memslot
+memslot_SRC = mm/memslot.c $(PT_SRC)
 
 UNIT += acpi
 acpi_SRC = drivers/host/acpi.c drivers/host/acpi_tables.c kernel/lib/log.c kernel/lib/fmt.c
@@ -77,6 +81,9 @@ UNIT += names
 names_SRC = boot/efi/names.c
 UNIT += image
 image_SRC = boot/efi/image.c kernel/lib/elf.c kernel/lib/source.c kernel/lib/fmt.c
+
+UNIT += acpi_tables
+acpi_tables_SRC = arch/x86/guest/acpi_tables.c $(BUILD)/gen/dsdt.c
 
 UNIT_BIN = $(UNIT:%=$(BUILD)/unit/test_%)
 

@@ -211,7 +211,7 @@ int hostmap_io(struct hostpt *h, hpa_t base, uint64_t bytes, enum pt_type type, 
 // Removes shared translations from the TLBs of all CPUs; global ones need INVLPG.
 static void shared_flush(struct hostpt *h, uint64_t va, uint64_t bytes) {
 	for (uint64_t at = va; at < va + bytes; at += PAGE_BYTES) mm_invlpg(at);
-	h->shootdown(va, bytes);
+	if (h->shootdown != NULL) h->shootdown(va, bytes);
 }
 
 void hostunmap_io(struct hostpt *h, void *va) {

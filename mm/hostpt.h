@@ -26,7 +26,8 @@ struct hostpt_section {
 	enum hostpt_prot prot;
 };
 
-// Makes other CPUs forget [va, va + bytes) before it returns; the local CPU is mm's own business.
+// Makes other CPUs forget [va, va + bytes) before it returns; the local CPU is mm's own business. NULL while
+// only the boot CPU runs.
 typedef void hostpt_shootdown_fn(uint64_t va, uint64_t bytes);
 
 #define HOSTPT_IO_MAX 128u

@@ -19,7 +19,9 @@ from emulators import BUILD, DEBUG_EXIT, KERNEL, PLATFORMS, bulkhead_iso, make_i
 WORK = BUILD / "guest-iso"
 DEFAULT_PLATFORMS = "qemu-epyc,qemu-max,bochs-ryzen,bochs-haswell,bochs-ivybridge"
 RESULT = re.compile(r"^(SUCCESS|SKIP|ERROR|FAILURE)\b(.*)$", re.M)
+RESULT_LINE = r"(?m)^(?:SUCCESS|SKIP|ERROR|FAILURE)\b.*\n"
 BAD_LINE = re.compile(r"^.*(?:panic|assertion failed|hypervisor fault).*$", re.M | re.I)
+SHOWN = 4000  # characters of a log in a failure
 BASE_SECONDS = 15  # on QEMU, with firmware and GRUB, on a loaded machine
 MODULE = b"module 0 of the test guest\n" + bytes(range(256)) * 37
 
@@ -103,17 +105,18 @@ def module_path(guest):
 
 def boot(guest, platform):
     """Builds the disc and runs it; returns the Outcome."""
-    work = WORK / f"{guest.name}.{platform.name}"
+    work = WORK / f"{guest.name}-{platform.name}"
     limit = guest.seconds * platform.slowness
     cmdline = f"{platform.host_word} {guest.cmdline}".strip()
     files = {guest.file.name: guest.file} | ({"module": module_path(guest)} if guest.module else {})
     if not platform.bare:
         bulkhead_iso(work.with_suffix(".iso"), config_text(guest, platform), files)
         return run(platform, work, iso=work.with_suffix(".iso"), timeout=limit, until=guest.until)
-    until = guest.until or (RESULT.pattern.replace("^", r"(?m)^") if platform.emulator == "bochs" else None)
+    until = guest.until or (RESULT_LINE if platform.emulator == "bochs" else None)
     if platform.emulator == "qemu" and guest.name != "multiboot2":
         args = ["-kernel", str(guest.file), "-append", cmdline]
         args += ["-initrd", str(module_path(guest))] if guest.module else []
+        args += [] if guest.until else ["-no-reboot"]
         return run(platform, work, boot=args, memory_mib=64, timeout=limit, until=until)
     two = "2" if guest.name == "multiboot2" else ""
     lines = [f"multiboot{two} /{guest.file.name} {cmdline}"] + ([f"module{two} /module"] if guest.module else [])
@@ -188,10 +191,13 @@ def test_guest(guest, platform, runs):
     if not platform.bare and not KERNEL.exists():
         pytest.fail(f"{KERNEL} is missing: make kernel")
     outcome = runs[guest.name, platform.name].result()
+    verdict = skipped = None
     try:
         skipped = judge(guest, platform, outcome)
-    except Verdict as verdict:
+    except Verdict as error:
+        verdict = error
+    if verdict:
         pytest.fail(f"{guest.name} on {platform.name}: {verdict}\n--- serial, {outcome.seconds:.1f} s, status "
-                    f"{outcome.status}\n{outcome.serial}\n--- emulator\n{outcome.log[-1500:]}", pytrace=False)
+                    f"{outcome.status}\n{outcome.serial[-SHOWN:]}\n--- emulator\n{outcome.log[-SHOWN:]}", pytrace=False)
     if skipped is not None:
         pytest.skip(skipped)

@@ -160,4 +160,8 @@ bool on_bochs(void) {
 	return boot_value("host=", host, sizeof host) && text_equal(host, "bochs");
 }
 
+bool on_bare_tcg(void) { return on_tcg() && !on_bulkhead(); }
+
+bool on_bare_bochs(void) { return on_bochs() && !on_bulkhead(); }
+
 bool cpu_is_intel(void) { return cpuid(0, 0).ecx == 0x6C65746E; } // "ntel"

@@ -41,8 +41,10 @@ bool boot_range(unsigned i, struct boot_range *range);
 
 // Which hypervisor's CPUID leaves are there, and what emulates below it (word "host=" of the command line).
 bool on_bulkhead(void);
-bool on_tcg(void);   // QEMU's TCG is the CPU, directly or under Bulkhead
-bool on_bochs(void); // the same for Bochs
+bool on_tcg(void);      // QEMU's TCG is the CPU, directly or under Bulkhead
+bool on_bochs(void);    // the same for Bochs
+bool on_bare_tcg(void); // the emulator's own chips and MSRs, no Bulkhead
+bool on_bare_bochs(void);
 bool cpu_is_intel(void);
 
 // Base of the hypervisor leaves with this 12-byte signature (a shorter one is a prefix), 0 when absent.

@@ -55,7 +55,9 @@ enum {
 // lapic_* go by MMIO until lapic_x2_enable.
 uint32_t lapic_read(unsigned reg);
 void lapic_write(unsigned reg, uint32_t v);
-void lapic_enable(void); // SVR with vector 0xFF, TPR 0, all LVTs masked
+// SVR with vector 0xFF, TPR 0, all LVTs masked. Call pic_init first: QEMU keeps an 8259 request that LINT0 let
+// through before it was masked.
+void lapic_enable(void);
 bool lapic_x2_supported(void);
 void lapic_x2_enable(void);
 void lapic_eoi(void);

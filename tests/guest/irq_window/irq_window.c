@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// When a waiting interrupt comes in: after the instruction behind STI, at once after POPF, IRET and a lower
+// CR8, and not between MOV SS and its successor; also when the shadowed instruction is one that exits.
+#include "tests/guest/lib/boot.h"
+#include "tests/guest/lib/chips.h"
+
+#define VECTOR 0x61
+#define ROUNDS 20
+
+static volatile uint64_t seen_ip;
+
+static void on_irq(struct regs *regs) {
+	seen_ip = regs->ip;
+	lapic_eoi();
+}
+
+// The spurious vector, when the CPU had accepted an interrupt that CR8 then masks.
+static void on_spurious(struct regs *regs) { (void)regs; }
+
+// Each opens the window with the interrupt waiting; label 1 is the place where it must come in (or `slack`
+// one-byte instructions behind it).
+#define OPEN(name, slack, before, insn)                                                                      \
+	do {                                                                                                     \
+		for (unsigned i_ = 0; i_ < ROUNDS; i_++) {                                                           \
+			uint64_t expected;                                                                               \
+			seen_ip = 0;                                                                                     \
+			lapic_self_ipi(VECTOR);                                                                          \
+			asm volatile("lea 1f(%%rip), %0; " before "; " insn "; 1: nop; nop; nop; cli"                    \
+			             : "=&r"(expected)                                                                   \
+			             :                                                                                   \
+			             : "rax", "rbx", "rcx", "rdx", "memory", "cc");                                      \
+			if (!check_report(seen_ip >= expected && seen_ip <= expected + (slack), __FILE__, __LINE__,      \
+			                  name, "came in %lld bytes off", (long long)(seen_ip - expected)))              \
+				break;                                                                                       \
+		}                                                                                                    \
+	} while (0)
+
+void guest_main(void);
+void guest_main(void) {
+	pic_init(0x20, 0);
+	lapic_enable();
+	trap_handle(VECTOR, on_irq);
+	trap_handle(0xFF, on_spurious);
+	subtest("STI");
+	OPEN("sti; nop", 0, "sti", "nop");
+	OPEN("sti; inc", 0, "sti", "inc %%eax");
+	OPEN("sti; cpuid", 0, "xor %%eax, %%eax; sti", "cpuid");
+	OPEN("sti; in", 0, "sti", "in $0x21, %%al");
+	OPEN("sti; rdmsr", 0, "mov $0x1B, %%ecx; sti", "rdmsr");
+	subtest("POPF");
+	OPEN("popf", 0, "pushf; orl $0x200, (%%rsp)", "popf");
+	subtest("IRET");
+	OPEN("iret", 0,
+	     "mov %%rsp, %%rax; push $0x10; push %%rax; pushf; orl $0x200, (%%rsp); push $8; lea 1f(%%rip), "
+	     "%%rax; push %%rax",
+	     "iretq");
+	subtest("CR8");
+	OPEN("mov cr8", 0, "mov $15, %%eax; mov %%rax, %%cr8; sti; nop; xor %%eax, %%eax", "mov %%rax, %%cr8");
+	subtest("MOV SS");
+	OPEN("mov ss behind sti", 1, "mov %%ss, %%eax; sti", "mov %%eax, %%ss");
+	subtest("nothing while IF is 0");
+	seen_ip = 0;
+	lapic_self_ipi(VECTOR);
+	for (unsigned i = 0; i < 1000; i++) (void)cpuid(0, 0);
+	CHECK_EQ(seen_ip, 0);
+	irq_on();
+	CHECK(WAIT_FOR(seen_ip != 0, 10000), "lost");
+	irq_off();
+	finish();
+}

@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 # The hypervisor image: build/bulkhead.elf.
 WARN := -Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes -Wvla -Werror
+VERSION := 0.1
 KERNEL_CFLAGS := -std=gnu11 -O2 -g -I. -ffreestanding -fno-builtin-printf -mgeneral-regs-only -mno-red-zone \
 	-mcmodel=kernel -fno-pic -fno-pie -fstack-protector-strong -mstack-protector-guard=global \
 	-fno-asynchronous-unwind-tables -fno-omit-frame-pointer -fno-common -fno-strict-aliasing \
-	-ffunction-sections -fdata-sections -fcf-protection=none $(WARN)
-KERNEL_OBJ := $(KERNEL_C:%.c=$(BUILD)/kernel/%.o) $(KERNEL_ASM:%.asm=$(BUILD)/kernel/%.o)
+	-ffunction-sections -fdata-sections -fcf-protection=none -DBULKHEAD_VERSION='"$(VERSION)"' $(WARN)
+KERNEL_OBJ := $(KERNEL_C:%.c=$(BUILD)/kernel/%.o) $(KERNEL_ASM:%.asm=$(BUILD)/kernel/%.asm.o)
 KERNEL_ELF := $(BUILD)/bulkhead.elf
 
 $(BUILD)/kernel/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(KERNEL_CFLAGS) -MMD -MP -c $< -o $@
+	@echo "  CC    $<"; $(CC) $(KERNEL_CFLAGS) -MMD -MP -c $< -o $@
 
-$(BUILD)/kernel/%.o: %.asm
+$(BUILD)/kernel/%.asm.o: %.asm
 	@mkdir -p $(@D)
-	$(NASM) -f elf64 -g -F dwarf -I./ -w+all -w-reloc-rel-dword -MD $(@:.o=.d) $< -o $@
+	@echo "  NASM  $<"; $(NASM) -f elf64 -g -F dwarf -I./ -w+all -MD $(@:.o=.d) $< -o $@
 
 # The screen console's font, from Debian's psf-unifont; any 8x16 PSF font does (make FONT_PSF=...).
 FONT_PSF ?= /usr/share/consolefonts/Unifont-APL8x16.psf.gz
@@ -23,6 +24,36 @@ $(BUILD)/gen/font.c: tools/psf2c.py $(FONT_PSF)
 	$(PYTHON) tools/psf2c.py $(FONT_PSF) $@
 $(FONT_PSF):
 	$(error $(FONT_PSF) is missing: tools/setup installs it (Debian package psf-unifont))
+
+# The guest's DSDT: ASL to AML to a C array.
+IASL ?= iasl
+$(BUILD)/gen/dsdt.aml: arch/x86/guest/dsdt.asl
+	@mkdir -p $(@D)
+	@$(IASL) -we -p $(@:.aml=) $< > $(@:.aml=.log) 2>&1 || { cat $(@:.aml=.log); exit 1; }
+$(BUILD)/gen/dsdt.c: $(BUILD)/gen/dsdt.aml tools/bin2c.py
+	$(PYTHON) tools/bin2c.py $< $@ dsdt_aml
+
+# Linked twice: the first image gives the symbol table (behind the text, so no function moves) of the second.
+KERNEL_LD := arch/x86/cpu/kernel.ld
+KERNEL_LINK = ld -nostdlib -static --gc-sections -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments --build-id=none \
+	-T $(KERNEL_LD) $(KERNEL_OBJ)
+
+$(BUILD)/gen/symbols0.o $(BUILD)/gen/symbols1.o: $(BUILD)/gen/symbols%.o: $(BUILD)/gen/symbols%.nm tools/symbols.py
+	@$(PYTHON) tools/symbols.py $< > $(@:.o=.c)
+	@$(CC) $(KERNEL_CFLAGS) -Wno-missing-prototypes -c $(@:.o=.c) -o $@
+
+$(BUILD)/gen/symbols0.nm:
+	@mkdir -p $(@D)
+	@: > $@
+
+$(BUILD)/gen/symbols1.nm: $(BUILD)/bulkhead0.elf
+	@nm -n $< > $@
+
+$(BUILD)/bulkhead0.elf: $(KERNEL_OBJ) $(BUILD)/gen/symbols0.o $(KERNEL_LD)
+	@echo "  LD    $@"; $(KERNEL_LINK) $(BUILD)/gen/symbols0.o -o $@
+
+$(KERNEL_ELF): $(KERNEL_OBJ) $(BUILD)/gen/symbols1.o $(KERNEL_LD)
+	@echo "  LD    $@"; $(KERNEL_LINK) $(BUILD)/gen/symbols1.o -o $@
 
 ## kernel        the hypervisor image, build/bulkhead.elf
 .PHONY: kernel

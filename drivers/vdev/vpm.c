@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // ACPI fixed hardware (ACPI 6.4 section 4.8, "ACPI register model"): PM1a event and control blocks and
-// the PM timer in one block of ports. Reads of its config: base, gsi (the SCI), index (width of the PM
-// timer, 24 or 32; 0 means 32). The machine is always in ACPI mode (no SMI_CMD), so SCI_EN reads 1. The
-// timer is computed from the VM's clock; a host timer runs only while its carry interrupt is enabled.
+// the PM timer in one block of ports. Reads of its config: index, the width of the PM timer (24 or 32; 0 means 32). The
+// machine is always in ACPI mode (no SMI_CMD), so SCI_EN reads 1. The timer is computed from the VM's
+// clock; a host timer runs only while its carry interrupt is enabled.
 #include "drivers/vdev/vpm.h"
 
 #include "drivers/vdev/common.h"
@@ -27,7 +27,6 @@ enum { CONTROL_KEPT = CNT_BM_RLD | CNT_SLP_TYP };
 
 struct vpm {
 	struct vdev vdev;
-	uint32_t sci;
 	uint32_t timer_bits;
 	bool line;
 	uint16_t status, enable, control;
@@ -59,7 +58,7 @@ static void update(struct vpm *p) {
 		vm_timer_cancel(vm, &p->carry);
 	}
 	bool level = (status & p->enable) != 0;
-	if (level != p->line) vm_gsi_set(vm, p->sci, level);
+	if (level != p->line) vm_gsi_set(vm, GUEST_SCI_GSI, level);
 	p->line = level;
 }
 
@@ -130,16 +129,15 @@ static void vpm_reset(struct vdev *self) {
 	p->status = p->enable = p->control = 0;
 	p->carries_seen = 0;
 	update(p);
-	vm_gsi_set(self->vm, p->sci, false);
+	vm_gsi_set(self->vm, GUEST_SCI_GSI, false);
 }
 
 static int vpm_create(struct vdev *self, const struct vdev_config *config) {
 	struct vpm *p = vpm_of(self);
 	p->timer_bits = config->index ? config->index : 32;
 	if (p->timer_bits != 24 && p->timer_bits != 32) return -ERR_INVAL;
-	p->sci = config->gsi;
 	timer_init(&p->carry, carry_fire, p);
-	int err = iobus_register(vm_pio(self->vm), config->base, GUEST_PM_BYTES, &vpm_ops, p);
+	int err = iobus_register(vm_pio(self->vm), GUEST_PM_PORT, GUEST_PM_BYTES, &vpm_ops, p);
 	if (!err) vpm_reset(self);
 	return err;
 }
@@ -172,7 +170,7 @@ static int vpm_load(struct vdev *self, const void *record, uint32_t bytes, uint1
 	p->control = s.control;
 	update(p);
 	vdev_timer_load(self, &p->carry, s.timer_ns);
-	vm_gsi_set(self->vm, p->sci, p->line);
+	vm_gsi_set(self->vm, GUEST_SCI_GSI, p->line);
 	return 0;
 }
 

@@ -58,7 +58,7 @@ static struct machine *machine_new(uint64_t now_ns) {
 	    [UART] = {&vuart_class, {.base = GUEST_COM1_PORT, .gsi = GUEST_COM1_GSI}},
 	    [PIT] = {&vpit_class, {0}},
 	    [RTC] = {&vrtc_class, {0}},
-	    [PM] = {&vpm_class, {.base = GUEST_PM_PORT, .gsi = GUEST_SCI_GSI, .index = 24}},
+	    [PM] = {&vpm_class, {.index = 24}},
 	    [PS2] = {&vps2_class, {0}},
 	    [RESET] = {&vreset_class, {0}},
 	    [DEBUG_EXIT] = {&vdebugexit_class, {.base = 0xf4}},

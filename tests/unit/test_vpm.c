@@ -18,7 +18,7 @@ static void out(unsigned port, unsigned bytes, uint64_t value) { vm_double_out(&
 static int setup_bits(uint32_t bits) {
 	vm_double_init(&vm);
 	vm.now_ns = 12345;
-	const struct vdev_config config = {.base = GUEST_PM_PORT, .gsi = GUEST_SCI_GSI, .index = bits};
+	const struct vdev_config config = {.index = bits};
 	pm = vm_double_create(&vm, &vpm_class, &config, NULL);
 	return pm ? 0 : -1;
 }
@@ -28,7 +28,7 @@ static int teardown(void **state) { return (void)state, vm_double_destroy(&vm), 
 
 static void create_other_width_is_refused(void **state) {
 	(void)state;
-	const struct vdev_config config = {.base = 0x700, .index = 16};
+	const struct vdev_config config = {.index = 16};
 	int err = 0;
 	assert_null(vm_double_create(&vm, &vpm_class, &config, &err));
 	assert_int_equal(err, -ERR_INVAL);

@@ -49,7 +49,7 @@ $(PROBE_ELF): $(PROBE_OBJ) arch/x86/cpu/kernel.ld
 
 -include $(PROBE_OBJ:.o=.d)
 
-IMAGE_TOOL_DEPS = $(KERNEL_ELF) $(EFI_APP) tools/bootimage.py
+IMAGE_TOOL_DEPS := $(KERNEL_ELF) $(EFI_APP) $(BULKHEAD_CHECK) tools/bootimage.py
 
 ## image         a USB image for UEFI and BIOS: make image CONFIG=x.toml OUT=x.img
 .PHONY: image

@@ -5,13 +5,25 @@ KERNEL_C := \
 	kernel/lib/fmt.c \
 	kernel/lib/log.c \
 	kernel/lib/string.c \
+	kernel/lib/rt.c \
 	kernel/lib/bitmap.c \
 	kernel/lib/ring.c \
 	kernel/lib/source.c \
 	kernel/lib/elf.c \
 	kernel/lib/lock.c \
+	boot/memmap.c \
+	boot/mb2/mb2.c \
+	arch/x86/cpu/features.c \
+	arch/x86/cpu/gdt.c \
+	arch/x86/cpu/trap.c \
+	arch/x86/cpu/percpu.c \
 	arch/x86/emul/table.c \
 	arch/x86/emul/decode.c \
+	arch/x86/emul/address.c \
+	arch/x86/emul/alu.c \
+	arch/x86/emul/control.c \
+	arch/x86/emul/string.c \
+	arch/x86/emul/exec.c \
 	mm/frames.c \
 	mm/frames_init.c \
 	mm/pool.c \
@@ -44,6 +56,12 @@ KERNEL_C := \
 	$(BUILD)/gen/font.c \
 	kernel/iobus.c \
 	kernel/timerq.c \
+	kernel/irqroute.c \
+	kernel/panic.c \
+	kernel/symbols.c \
+	kernel/memory.c \
+	kernel/clock.c \
+	kernel/wallclock.c \
 	kernel/toml.c \
 	kernel/tomlstring.c \
 	kernel/config.c \
@@ -59,6 +77,37 @@ KERNEL_C := \
 	kernel/load/flat.c \
 	kernel/load/load.c \
 	kernel/config_check.c \
+	kernel/bootcheck.c \
+	kernel/bootfile.c \
+	kernel/console.c \
+	kernel/machine.c \
+	kernel/vm.c \
+	kernel/build.c \
+	kernel/run.c \
+	kernel/main.c \
+	arch/x86/guest/cpuid.c \
+	arch/x86/guest/msr.c \
+	arch/x86/guest/cr.c \
+	arch/x86/guest/walk.c \
+	arch/x86/guest/insn.c \
+	arch/x86/guest/mmio.c \
+	arch/x86/guest/pio.c \
+	arch/x86/guest/hypercall.c \
+	arch/x86/guest/pvclock.c \
+	arch/x86/guest/event.c \
+	arch/x86/guest/exit.c \
+	arch/x86/guest/board.c \
+	arch/x86/guest/acpi_tables.c \
+	$(BUILD)/gen/dsdt.c \
+	arch/x86/guest/load.c \
+	arch/x86/guest/report.c \
+	arch/x86/guest/arch.c \
+	arch/x86/svm/setup.c \
+	arch/x86/svm/vcpu.c \
+	arch/x86/svm/state.c \
+	arch/x86/svm/event.c \
+	arch/x86/svm/exit.c \
+	arch/x86/svm/ops.c \
 	drivers/vdev/vlapic.c \
 	drivers/vdev/vlapic_reg.c \
 	drivers/vdev/vlapic_msg.c \
@@ -74,4 +123,8 @@ KERNEL_C := \
 	drivers/vdev/vreset.c \
 	drivers/vdev/vdebugexit.c
 
-KERNEL_ASM :=
+KERNEL_ASM := \
+	boot/mb2/mb2_entry.asm \
+	arch/x86/cpu/entry.asm \
+	arch/x86/cpu/trap.asm \
+	arch/x86/svm/enter.asm

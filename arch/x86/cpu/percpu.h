@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// The per-CPU area, reached through GS base. The first fields are known to assembly.
+#pragma once
+
+#include "arch/x86/cpu/gdt.h"
+#include "kernel/lib/types.h"
+
+#define CPU_MAX 64u
+
+struct vcpu;
+
+struct cpu {
+	struct cpu *self;      // GS:0
+	uint64_t stack_top;    // GS:8, where every exit starts
+	struct vcpu *vcpu;     // whose state is loaded here, NULL when none
+	uint32_t id;           // 0 is the boot CPU
+	uint32_t apic_id;
+	uint64_t nmis;
+	uint64_t irqs_unexpected;
+	bool timer_due;        // the one-shot timer fired; served in the run loop
+	bool input_due;        // the console's hardware has input
+	uint64_t timer_tsc;    // TSC the hardware timer is armed for, 0 when it is not
+	uint64_t backend_pa;   // host VMCB (SVM) or VMXON region (VMX)
+	struct gdt gdt;
+	struct tss tss;
+};
+
+_Static_assert(offsetof(struct cpu, stack_top) == 8, "known to the vendors' enter.asm");
+
+static inline struct cpu *this_cpu(void) {
+	struct cpu *cpu;
+	__asm__("movq %%gs:0, %0" : "=r"(cpu));
+	return cpu;
+}
+
+// The area of CPU `id`, or NULL.
+struct cpu *cpu_get(uint32_t id);
+// Sets up GDT, TSS, IDT, GS base, control registers and FPU of the CPU it runs on. `stack_top` and the
+// three IST stacks (16-byte aligned tops) belong to this CPU from then on.
+struct cpu_stacks {
+	void *main, *nmi, *df, *mc;
+};
+void cpu_setup(uint32_t id, const struct cpu_stacks *stacks);

@@ -1,0 +1,69 @@
+; SPDX-License-Identifier: Apache-2.0
+; The 256 interrupt entries. Each pushes a uniform frame (struct trap_frame, trap.h) and calls trap_enter.
+; Entered with interrupts off (interrupt gates), from the hypervisor only: there is no ring 3 here and a
+; guest's interrupts arrive through the vendor's exit, so no SWAPGS decision exists.
+default rel
+bits 64
+
+extern trap_enter
+
+section .text
+%macro stub 1
+align 16
+	%if (%1 == 8) || (%1 >= 10 && %1 <= 14) || (%1 == 17) || (%1 == 21) || (%1 == 29) || (%1 == 30)
+	; the CPU pushed an error code (SDM vol. 3, table 6-1; APM vol. 2, table 8-1)
+	%else
+	push qword 0
+	%endif
+	push qword %1
+	jmp trap_common
+%endmacro
+
+align 16
+global trap_stubs
+trap_stubs:
+%assign vector 0
+%rep 256
+	stub vector
+%assign vector vector + 1
+%endrep
+
+trap_common:
+	push r15
+	push r14
+	push r13
+	push r12
+	push r11
+	push r10
+	push r9
+	push r8
+	push rdi
+	push rsi
+	push rbp
+	push rbx
+	push rdx
+	push rcx
+	push rax
+	cld
+	mov rdi, rsp
+	mov rbx, rsp
+	and rsp, -16
+	call trap_enter
+	mov rsp, rbx
+	pop rax
+	pop rcx
+	pop rdx
+	pop rbx
+	pop rbp
+	pop rsi
+	pop rdi
+	pop r8
+	pop r9
+	pop r10
+	pop r11
+	pop r12
+	pop r13
+	pop r14
+	pop r15
+	add rsp, 16
+	iretq

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// Dispatch of the hypervisor's own traps. A device interrupt goes to the one handler set at boot; a page
+// fault or #GP at an address in the fix-up table continues there (guest memory access); an NMI is counted
+// and logged once a run slice; anything else is a bug of ours or broken hardware and panics.
+#include "arch/x86/cpu/trap.h"
+
+#include "arch/x86/cpu/gdt.h"
+#include "arch/x86/cpu/insn.h"
+#include "arch/x86/cpu/percpu.h"
+#include "arch/x86/cpu/regs.h"
+#include "kernel/lib/panic.h"
+
+#define IDT_ENTRIES 256u
+#define STUB_BYTES 16u
+#define IDT_PRESENT_INT_GATE 0x8e00u // P, DPL 0, type 14 (SDM vol. 3, 6.14.1)
+
+struct idt_gate {
+	uint16_t offset_low, selector, attributes, offset_mid;
+	uint32_t offset_high, reserved;
+};
+_Static_assert(sizeof(struct idt_gate) == 16, "IDT gate");
+
+extern const unsigned char trap_stubs[IDT_ENTRIES * STUB_BYTES];
+extern const struct trap_fixup __extable_start[], __extable_end[];
+
+static struct idt_gate idt[IDT_ENTRIES];
+static trap_irq_fn *irq_handler[IDT_ENTRIES];
+
+static const char *const exception_name[] = {
+    "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "09",  "#TS", "#NP", "#SS", "#GP", "#PF", "15",
+    "#MF", "#AC", "#MC", "#XM", "#VE", "#CP", "22",  "23",  "24",  "25",  "26",  "27",  "#HV", "#VC", "#SX", "31",
+};
+
+void trap_init(void) {
+	for (unsigned v = 0; v < IDT_ENTRIES; v++) {
+		uint64_t target = (uint64_t)(uintptr_t)trap_stubs + (uint64_t)v * STUB_BYTES;
+		unsigned ist = v == VEC_NMI ? TRAP_IST_NMI : v == VEC_DF ? TRAP_IST_DF : v == VEC_MC ? TRAP_IST_MC : 0;
+		idt[v] = (struct idt_gate){
+		    .offset_low = (uint16_t)target,
+		    .selector = GDT_CODE,
+		    .attributes = (uint16_t)(IDT_PRESENT_INT_GATE | ist),
+		    .offset_mid = (uint16_t)(target >> 16),
+		    .offset_high = (uint32_t)(target >> 32),
+		};
+	}
+}
+
+void trap_load(void) {
+	struct desc_ptr p = {.limit = sizeof idt - 1, .base = (uint64_t)(uintptr_t)idt};
+	lidt(&p);
+}
+
+void trap_irq_set(uint8_t vector, trap_irq_fn *handler) { irq_handler[vector] = handler; }
+
+static uint64_t fixup_address(const int32_t *field) { return (uint64_t)(uintptr_t)field + (uint64_t)(int64_t)*field; }
+
+static bool fixup_apply(struct trap_frame *frame) {
+	for (const struct trap_fixup *f = __extable_start; f < __extable_end; f++) {
+		if (fixup_address(&f->from) != frame->rip) continue;
+		frame->rip = fixup_address(&f->to);
+		return true;
+	}
+	return false;
+}
+
+static noreturn void trap_panic(const struct trap_frame *frame) {
+	const struct panic_regs regs = {
+	    .gpr = {frame->rax, frame->rcx, frame->rdx, frame->rbx, frame->rsp, frame->rbp, frame->rsi, frame->rdi,
+	            frame->r8, frame->r9, frame->r10, frame->r11, frame->r12, frame->r13, frame->r14, frame->r15},
+	    .rip = frame->rip,
+	    .rflags = frame->rflags,
+	    .cr0 = read_cr0(),
+	    .cr2 = read_cr2(),
+	    .cr3 = read_cr3(),
+	    .cr4 = read_cr4(),
+	};
+	panic_regs(&regs, "%s error %#llx in the hypervisor", exception_name[frame->vector & 31],
+	           (unsigned long long)frame->error);
+}
+
+void trap_enter(struct trap_frame *frame) {
+	uint64_t vector = frame->vector;
+	if (vector >= HOST_VEC_FIRST) {
+		if (irq_handler[vector] != NULL)
+			irq_handler[vector]();
+		else
+			this_cpu()->irqs_unexpected++;
+		return;
+	}
+	if (vector == VEC_NMI) {
+		this_cpu()->nmis++;
+		return;
+	}
+	if ((vector == VEC_PF || vector == VEC_GP) && fixup_apply(frame)) return;
+	trap_panic(frame);
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Traps and interrupts taken by the hypervisor itself: the IDT, the handler table for device vectors, the
+// fix-up table for guest-memory access, and what happens on a fault of our own (panic).
+#pragma once
+
+#include "kernel/lib/types.h"
+
+struct trap_frame {
+	uint64_t rax, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15;
+	uint64_t vector, error;
+	uint64_t rip, cs, rflags, rsp, ss; // pushed by the CPU
+};
+
+// Device vectors the hypervisor uses on its own interrupt controllers.
+enum host_vector {
+	HOST_VEC_FIRST = 0x20,
+	HOST_VEC_SERIAL = 0x30,
+	HOST_VEC_KEYBOARD = 0x31,
+	HOST_VEC_TIMER = 0xe0,
+	HOST_VEC_ERROR = 0xe2,
+	HOST_VEC_KICK = 0xe1, // remote call and kick
+	HOST_VEC_SPURIOUS = 0xff,
+};
+
+// IST slots (1-based, as the IDT wants them).
+enum trap_ist { TRAP_IST_NMI = 1, TRAP_IST_DF = 2, TRAP_IST_MC = 3 };
+
+typedef void trap_irq_fn(void);
+
+// Fills the IDT; the same for every CPU.
+void trap_init(void);
+// Loads the IDT on this CPU.
+void trap_load(void);
+// Set once at boot, before interrupts are enabled; the handler runs with interrupts off and acknowledges
+// its controller itself.
+void trap_irq_set(uint8_t vector, trap_irq_fn *handler);
+// Called by trap.asm.
+void trap_enter(struct trap_frame *frame);
+
+// Fix-ups: a fault at `from` continues at `to` (both relative to the field itself).
+struct trap_fixup {
+	int32_t from, to;
+};

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// The guest's control registers, EFER and XCR0: what a write may do (SDM vol. 3, 2.5, 4.1.2; AMD APM vol. 2,
+// 3.1). All return false when the value is refused: #GP(0).
+#pragma once
+
+#include "arch/x86/guest/vcpu.h"
+
+void cr_exit(struct vcpu *vcpu, const struct exit *exit);
+void xsetbv_exit(struct vcpu *vcpu, const struct exit *exit);
+__must_check bool cr0_write(struct vcpu *vcpu, uint64_t value);
+__must_check bool cr3_write(struct vcpu *vcpu, uint64_t value);
+__must_check bool cr4_write(struct vcpu *vcpu, uint64_t value);
+__must_check bool efer_write(struct vcpu *vcpu, uint64_t value);
+// Bits of CR4 the guest may set, from its CPUID model.
+uint64_t cr4_allowed(const struct vcpu *vcpu);

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// The order of delivery is fixed: an exception (or an event whose delivery was interrupted), NMI, external
+// interrupt (SDM vol. 3, 6.9 "Priority Among Simultaneous Exceptions and Interrupts").
+#include "arch/x86/guest/event.h"
+
+#include "arch/x86/guest/ops.h"
+#include "kernel/vintc.h"
+
+enum fault_class { FAULT_BENIGN, FAULT_CONTRIBUTORY, FAULT_PAGE };
+
+static enum fault_class fault_class(uint8_t vector) {
+	switch (vector) {
+	case VEC_DE:
+	case VEC_TS:
+	case VEC_NP:
+	case VEC_SS:
+	case VEC_GP: return FAULT_CONTRIBUTORY;
+	case VEC_PF: return FAULT_PAGE;
+	default: return FAULT_BENIGN;
+	}
+}
+
+static bool makes_double_fault(uint8_t first, uint8_t second) {
+	enum fault_class a = fault_class(first), b = fault_class(second);
+	return (a == FAULT_CONTRIBUTORY && b == FAULT_CONTRIBUTORY) || (a == FAULT_PAGE && b != FAULT_BENIGN);
+}
+
+static void raise(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error) {
+	struct arch_vcpu *arch = vcpu->arch;
+	struct pending_exception *pending = &arch->exception;
+	// No error codes in real mode (SDM vol. 3, 20.1.4).
+	struct guest_paging paging;
+	ops->paging_get(vcpu, &paging);
+	if ((paging.cr0 & CR0_PE) == 0) has_error = false;
+	if (pending->valid && pending->event.type == EVENT_EXCEPTION) {
+		uint8_t first = pending->event.vector;
+		if (first == VEC_DF && fault_class(vector) != FAULT_BENIGN) {
+			vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "triple-fault at rip %#llx (vector %u while delivering #DF)",
+			               (unsigned long long)ops->rip_get(vcpu), vector);
+			return;
+		}
+		if (makes_double_fault(first, vector)) {
+			vector = VEC_DF;
+			has_error = (paging.cr0 & CR0_PE) != 0;
+			error = 0;
+		}
+	}
+	pending->valid = true;
+	pending->event = (struct guest_event){
+	    .type = EVENT_EXCEPTION, .vector = vector, .has_error = has_error, .error = has_error ? error : 0};
+	vcpu_request(vcpu, VCPU_REQ_EVENT);
+}
+
+void guest_exception(struct vcpu *vcpu, uint8_t vector) { raise(vcpu, vector, false, 0); }
+void guest_exception_error(struct vcpu *vcpu, uint8_t vector, uint32_t error) { raise(vcpu, vector, true, error); }
+
+void guest_page_fault(struct vcpu *vcpu, uint32_t error, uint64_t address) {
+	ops->cr2_set(vcpu, address);
+	raise(vcpu, VEC_PF, true, error);
+}
+
+void guest_event_requeue(struct vcpu *vcpu, const struct guest_event *event) {
+	struct arch_vcpu *arch = vcpu->arch;
+	switch (event->type) {
+	case EVENT_IRQ:
+		arch->irq_taken = true;
+		arch->irq_vector = event->vector;
+		break;
+	case EVENT_NMI: arch->nmi_pending = true; break;
+	default:
+		arch->exception.valid = true;
+		arch->exception.event = *event;
+		break;
+	}
+	vcpu_request(vcpu, VCPU_REQ_EVENT);
+}
+
+// An interrupt that this vCPU could take now: local APIC first, then the PIC through LINT0.
+static bool irq_pending(const struct vcpu *vcpu) {
+	const struct arch_vcpu *arch = vcpu->arch;
+	if (arch->irq_taken || vlapic_pending(arch->lapic) >= 0) return true;
+	return vcpu->id == 0 && vpic_output(vm_pic(vcpu->vm)) && vlapic_accepts_extint(arch->lapic);
+}
+
+static uint8_t irq_take(struct vcpu *vcpu) {
+	struct arch_vcpu *arch = vcpu->arch;
+	if (arch->irq_taken) {
+		arch->irq_taken = false;
+		return arch->irq_vector;
+	}
+	int vector = vlapic_pending(arch->lapic);
+	if (vector < 0) return vpic_ack(vm_pic(vcpu->vm));
+	vlapic_ack(arch->lapic, (uint8_t)vector);
+	return (uint8_t)vector;
+}
+
+// True when an event was put into the injection field.
+static bool inject_first(struct vcpu *vcpu) {
+	struct arch_vcpu *arch = vcpu->arch;
+	if (arch->exception.valid) {
+		arch->exception.valid = false;
+		ops->inject(vcpu, &arch->exception.event);
+		vcpu->stat.injected_exceptions++;
+		return true;
+	}
+	if (arch->nmi_pending && ops->nmi_allowed(vcpu)) {
+		arch->nmi_pending = false;
+		ops->inject(vcpu, &(struct guest_event){.type = EVENT_NMI, .vector = VEC_NMI});
+		vcpu->stat.injected_nmis++;
+		return true;
+	}
+	// An interrupt already acknowledged was past the IF test when its delivery was interrupted.
+	if (!arch->irq_taken && (!ops->irq_allowed(vcpu) || !irq_pending(vcpu))) return false;
+	ops->inject(vcpu, &(struct guest_event){.type = EVENT_IRQ, .vector = irq_take(vcpu)});
+	vcpu->stat.injected_irqs++;
+	return true;
+}
+
+void guest_event_deliver(struct vcpu *vcpu) {
+	if (!ops->event_waiting(vcpu)) inject_first(vcpu);
+	if (vcpu->arch->nmi_pending) ops->nmi_window(vcpu, true);
+	if (irq_pending(vcpu)) ops->irq_window(vcpu, true);
+}
+
+bool guest_event_wakes(const struct vcpu *vcpu) {
+	if (vcpu->arch->exception.valid || vcpu->arch->nmi_pending) return true;
+	return (ops->rflags_get(vcpu) & RFLAGS_IF) != 0 && irq_pending(vcpu);
+}

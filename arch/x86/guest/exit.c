@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// One handler per exit kind. The table is the whole policy of what a guest's exit means; a kind whose answer is
+// one line has it here.
+#include "arch/x86/guest/exit.h"
+
+#include "arch/x86/guest/cpuid.h"
+#include "arch/x86/guest/cr.h"
+#include "arch/x86/guest/event.h"
+#include "arch/x86/guest/hypercall.h"
+#include "arch/x86/guest/insn.h"
+#include "arch/x86/guest/mmio.h"
+#include "arch/x86/guest/msr.h"
+#include "arch/x86/guest/ops.h"
+#include "arch/x86/guest/pio.h"
+
+_Static_assert(EXIT_KINDS <= VCPU_EXIT_KINDS, "statistics have a slot for every kind");
+
+static const char *const kind_name[EXIT_KINDS] = {
+    [EXIT_CPUID] = "cpuid",
+    [EXIT_RDMSR] = "rdmsr",
+    [EXIT_WRMSR] = "wrmsr",
+    [EXIT_PIO] = "port-io",
+    [EXIT_NESTED_FAULT] = "nested-fault",
+    [EXIT_HLT] = "hlt",
+    [EXIT_HYPERCALL] = "hypercall",
+    [EXIT_INTERRUPT] = "interrupt",
+    [EXIT_NMI] = "nmi",
+    [EXIT_MACHINE_CHECK] = "machine-check",
+    [EXIT_IRQ_WINDOW] = "irq-window",
+    [EXIT_NMI_WINDOW] = "nmi-window",
+    [EXIT_EXCEPTION] = "exception",
+    [EXIT_CR_ACCESS] = "cr-access",
+    [EXIT_DR_ACCESS] = "dr-access",
+    [EXIT_TRIPLE_FAULT] = "triple-fault",
+    [EXIT_INIT] = "init",
+    [EXIT_XSETBV] = "xsetbv",
+    [EXIT_INVD] = "invd",
+    [EXIT_INVLPG] = "invlpg",
+    [EXIT_RDTSC] = "rdtsc",
+    [EXIT_RDPMC] = "rdpmc",
+    [EXIT_PAUSE] = "pause",
+    [EXIT_MONITOR] = "monitor",
+    [EXIT_MWAIT] = "mwait",
+    [EXIT_IRET] = "iret",
+    [EXIT_VIRT_INSN] = "virtualisation-insn",
+    [EXIT_TASK_SWITCH] = "task-switch",
+    [EXIT_DT_ACCESS] = "descriptor-table",
+    [EXIT_PREEMPT] = "preempt",
+    [EXIT_MISCONFIG] = "nested-misconfig",
+    [EXIT_ENTRY_FAILED] = "entry-failed",
+    [EXIT_UNKNOWN] = "unknown",
+};
+
+const char *exit_kind_name(enum exit_kind kind) { return kind < EXIT_KINDS ? kind_name[kind] : "?"; }
+
+static void on_nothing(struct vcpu *vcpu __unused_arg, const struct exit *exit __unused_arg) {}
+static void on_skip(struct vcpu *vcpu, const struct exit *exit) { guest_skip(vcpu, exit); }
+static void on_undefined(struct vcpu *vcpu, const struct exit *exit __unused_arg) { guest_ud(vcpu); }
+static void on_gp(struct vcpu *vcpu, const struct exit *exit __unused_arg) { guest_gp(vcpu); }
+
+static void on_window(struct vcpu *vcpu, const struct exit *exit __unused_arg) {
+	ops->irq_window(vcpu, false);
+	vcpu_request(vcpu, VCPU_REQ_EVENT);
+}
+
+static void on_nmi_window(struct vcpu *vcpu, const struct exit *exit __unused_arg) {
+	ops->nmi_window(vcpu, false);
+	vcpu_request(vcpu, VCPU_REQ_EVENT);
+}
+
+static void on_iret(struct vcpu *vcpu, const struct exit *exit __unused_arg) {
+	if (vcpu->arch->nmi_pending) vcpu_request(vcpu, VCPU_REQ_EVENT);
+}
+
+static void on_hlt(struct vcpu *vcpu, const struct exit *exit) {
+	guest_skip(vcpu, exit);
+	vcpu->stat.halts++;
+	if (!guest_event_wakes(vcpu)) vcpu->state = VCPU_BLOCKED;
+}
+
+static void on_exception(struct vcpu *vcpu, const struct exit *exit) {
+	// Intercepted only so that an endless loop of it cannot hold the CPU: the guest gets it as it was.
+	if (exit->exception.has_error)
+		guest_exception_error(vcpu, exit->exception.vector, exit->exception.error);
+	else
+		guest_exception(vcpu, exit->exception.vector);
+}
+
+static void on_triple_fault(struct vcpu *vcpu, const struct exit *exit __unused_arg) {
+	vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "triple-fault at rip %#llx", (unsigned long long)ops->rip_get(vcpu));
+}
+
+static void on_machine_check(struct vcpu *vcpu, const struct exit *exit __unused_arg) {
+	vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "machine-check while the guest ran");
+}
+
+static void on_entry_failed(struct vcpu *vcpu, const struct exit *exit) {
+	vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "entry-failed: the CPU refused the guest's state (%#llx)",
+	               (unsigned long long)exit->reason);
+}
+
+static void on_unknown(struct vcpu *vcpu, const struct exit *exit) {
+	vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "exit %s reason %#llx is not handled", exit_kind_name(exit->kind),
+	               (unsigned long long)exit->reason);
+}
+
+typedef void handler_fn(struct vcpu *vcpu, const struct exit *exit);
+
+static handler_fn *const handler[EXIT_KINDS] = {
+    [EXIT_CPUID] = cpuid_exit,
+    [EXIT_RDMSR] = msr_read_exit,
+    [EXIT_WRMSR] = msr_write_exit,
+    [EXIT_PIO] = pio_exit,
+    [EXIT_NESTED_FAULT] = mmio_exit,
+    [EXIT_HLT] = on_hlt,
+    [EXIT_HYPERCALL] = hypercall_exit,
+    [EXIT_INTERRUPT] = on_nothing, // taken in the run loop's window
+    [EXIT_NMI] = on_nothing,       // taken by the IDT as soon as NMIs are open
+    [EXIT_MACHINE_CHECK] = on_machine_check,
+    [EXIT_IRQ_WINDOW] = on_window,
+    [EXIT_NMI_WINDOW] = on_nmi_window,
+    [EXIT_EXCEPTION] = on_exception,
+    [EXIT_CR_ACCESS] = cr_exit,
+    [EXIT_DR_ACCESS] = on_unknown, // not intercepted
+    [EXIT_TRIPLE_FAULT] = on_triple_fault,
+    [EXIT_INIT] = on_nothing,
+    [EXIT_XSETBV] = xsetbv_exit,
+    [EXIT_INVD] = on_skip, // guest memory is coherent: nothing to write back or lose
+    [EXIT_INVLPG] = on_unknown,
+    [EXIT_RDTSC] = on_unknown,
+    [EXIT_RDPMC] = on_gp, // no performance counters are offered
+    [EXIT_PAUSE] = on_skip,
+    [EXIT_MONITOR] = on_undefined, // not offered in CPUID
+    [EXIT_MWAIT] = on_undefined,
+    [EXIT_IRET] = on_iret,
+    [EXIT_VIRT_INSN] = on_undefined,
+    [EXIT_TASK_SWITCH] = on_unknown,
+    [EXIT_DT_ACCESS] = on_unknown,
+    [EXIT_PREEMPT] = on_nothing,
+    [EXIT_MISCONFIG] = on_unknown,
+    [EXIT_ENTRY_FAILED] = on_entry_failed,
+    [EXIT_UNKNOWN] = on_unknown,
+};
+
+void guest_exit(struct vcpu *vcpu, struct exit *exit) {
+	vcpu->stat.exits[exit->kind]++;
+	handler[exit->kind](vcpu, exit);
+}

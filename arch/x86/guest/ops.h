@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a backend (vmx/ or svm/) provides: the kvm_x86_ops of this project. One const table, complete,
+// never a NULL entry; optional features are flags. Chosen once at boot. All functions of a vCPU run on the
+// CPU that owns it, interrupts off, with that vCPU current.
+#pragma once
+
+#include "arch/x86/guest/state.h"
+#include "kernel/arch.h"
+#include "mm/ept/nested.h"
+
+struct vendor_ops {
+	const char *name;
+	// CPU and firmware allow it; else a line that names the missing control or the lock.
+	int (*probe)(struct arch_why *why);
+	// Turns it on for the CPU it runs on.
+	int (*cpu_enable)(struct arch_why *why);
+	void (*cpu_disable)(void);
+
+	const struct pt_format *(*nested_format)(void);
+	uint8_t (*nested_levels)(void);      // of the root table
+	uint8_t (*nested_leaf_levels)(void); // PT_LEAF_* mask of the page sizes the CPU's nested tables take
+
+	int (*vm_create)(struct vm *vm);
+	void (*vm_destroy)(struct vm *vm);
+	int (*vcpu_create)(struct vcpu *vcpu);
+	void (*vcpu_destroy)(struct vcpu *vcpu);
+	// The power-on state (SDM vol. 3, table 9-1).
+	void (*vcpu_reset)(struct vcpu *vcpu);
+	// Returns only when a request arrived after the last test; otherwise the next C code is guest_exit.
+	void (*enter)(struct vcpu *vcpu);
+
+	uint64_t (*rip_get)(const struct vcpu *vcpu);
+	void (*rip_set)(struct vcpu *vcpu, uint64_t rip);
+	uint64_t (*rsp_get)(const struct vcpu *vcpu);
+	void (*rsp_set)(struct vcpu *vcpu, uint64_t rsp);
+	uint64_t (*rflags_get)(const struct vcpu *vcpu);
+	void (*rflags_set)(struct vcpu *vcpu, uint64_t rflags);
+	uint8_t (*cpl_get)(const struct vcpu *vcpu);
+	void (*seg_get)(const struct vcpu *vcpu, enum guest_seg seg, struct guest_segment *out);
+	void (*seg_set)(struct vcpu *vcpu, enum guest_seg seg, const struct guest_segment *in);
+	// What address translation and mode decisions need.
+	void (*paging_get)(const struct vcpu *vcpu, struct guest_paging *out);
+	void (*sregs_get)(const struct vcpu *vcpu, struct guest_sregs *out);
+	void (*sregs_set)(struct vcpu *vcpu, const struct guest_sregs *in);
+	// Control registers already validated by guest/cr; the backend applies its fixed bits and shadows.
+	void (*cr0_set)(struct vcpu *vcpu, uint64_t cr0);
+	void (*cr3_set)(struct vcpu *vcpu, uint64_t cr3);
+	void (*cr4_set)(struct vcpu *vcpu, uint64_t cr4);
+	void (*efer_set)(struct vcpu *vcpu, uint64_t efer);
+	uint64_t (*cr2_get)(const struct vcpu *vcpu);
+	void (*cr2_set)(struct vcpu *vcpu, uint64_t cr2);
+	uint64_t (*dr7_get)(const struct vcpu *vcpu);
+	void (*dr7_set)(struct vcpu *vcpu, uint64_t dr7);
+	uint64_t (*dr6_get)(const struct vcpu *vcpu);
+	void (*dr6_set)(struct vcpu *vcpu, uint64_t dr6);
+	// MSRs whose guest value the backend holds (FS/GS base, STAR family, SYSENTER, PAT, DEBUGCTL);
+	// false: not one of them.
+	bool (*msr_get)(const struct vcpu *vcpu, uint32_t msr, uint64_t *value);
+	bool (*msr_set)(struct vcpu *vcpu, uint32_t msr, uint64_t value);
+
+	// Moves past an instruction that was completed: RIP, and the STI/MOV-SS shadow ends.
+	void (*advance)(struct vcpu *vcpu, uint8_t insn_len);
+	bool (*shadow_get)(const struct vcpu *vcpu);
+	void (*shadow_clear)(struct vcpu *vcpu);
+	bool (*irq_allowed)(const struct vcpu *vcpu); // IF = 1 and no shadow and no event waiting
+	bool (*nmi_allowed)(const struct vcpu *vcpu);
+	bool (*event_waiting)(const struct vcpu *vcpu); // one is already in the injection field
+	void (*irq_window)(struct vcpu *vcpu, bool on);
+	void (*nmi_window)(struct vcpu *vcpu, bool on);
+	void (*inject)(struct vcpu *vcpu, const struct guest_event *event);
+
+	void (*tsc_offset_set)(struct vcpu *vcpu, uint64_t offset);
+	// Drops the guest's cached translations before its next instruction.
+	void (*flush)(struct vcpu *vcpu);
+	// Raw fields for the report.
+	void (*dump)(const struct vcpu *vcpu);
+};
+
+extern const struct vendor_ops svm_ops, vmx_ops;
+// The chosen one; set by arch_init.
+extern const struct vendor_ops *ops;

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// IN and OUT complete here from the exit's own description; the string forms go through the emulator.
+#include "arch/x86/guest/pio.h"
+
+#include "arch/x86/guest/insn.h"
+#include "arch/x86/guest/ops.h"
+
+uint32_t pio_read(struct vcpu *vcpu, uint16_t port, unsigned bytes) {
+	struct iobus *bus = &vcpu->vm->pio;
+	uint64_t value;
+	if (likely(iobus_read(bus, port, bytes, &value))) return (uint32_t)value;
+	if (bytes == 1) return 0xff;
+	uint32_t all = 0;
+	for (unsigned i = 0; i < bytes; i++) {
+		// The byte that would wrap past port 0xFFFF belongs to nobody.
+		if (port + i > UINT16_MAX || !iobus_read(bus, (uint64_t)port + i, 1, &value)) value = 0xff;
+		all |= (uint32_t)(value & 0xff) << (8 * i);
+	}
+	return all;
+}
+
+void pio_write(struct vcpu *vcpu, uint16_t port, unsigned bytes, uint32_t value) {
+	struct iobus *bus = &vcpu->vm->pio;
+	if (likely(iobus_write(bus, port, bytes, value)) || bytes == 1) return;
+	for (unsigned i = 0; i < bytes; i++)
+		if (port + i <= UINT16_MAX) iobus_write(bus, (uint64_t)port + i, 1, value >> (8 * i) & 0xff);
+}
+
+void pio_exit(struct vcpu *vcpu, const struct exit *exit) {
+	if (unlikely(exit->pio.string)) {
+		guest_emulate(vcpu);
+		return;
+	}
+	uint64_t *rax = &vcpu->arch->gpr[GPR_RAX];
+	unsigned bytes = exit->pio.bytes;
+	// Past the instruction first: what the device does (a reset, say) comes after it.
+	ops->advance(vcpu, exit->insn_len);
+	if (exit->pio.in) {
+		uint32_t value = pio_read(vcpu, exit->pio.port, bytes);
+		// A 32-bit result clears the upper half, smaller ones leave the rest (SDM vol. 1, 3.4.1.1).
+		*rax = bytes == 4 ? value : (*rax & ~trunc_bytes(UINT64_MAX, bytes)) | value;
+	} else {
+		pio_write(vcpu, exit->pio.port, bytes, (uint32_t)trunc_bytes(*rax, bytes));
+	}
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// A guest's architectural state in vendor-neutral form: segments as VMCS access rights keep them, control
+// registers, and the event record.
+#pragma once
+
+#include "arch/x86/cpu/regs.h"
+#include "kernel/lib/types.h"
+
+enum guest_gpr { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI, GPR_R8, GPR_R15 = 15 };
+
+// x86 encoding order of segment registers, then the two system ones.
+enum guest_seg { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG_COUNT };
+
+struct guest_segment {
+	uint64_t base;
+	uint32_t limit;  // bytes, granularity applied
+	uint32_t access; // SEG_* bits of arch/x86/cpu/regs.h
+	uint16_t selector;
+};
+
+struct guest_table {
+	uint64_t base;
+	uint16_t limit;
+};
+
+struct guest_sregs {
+	struct guest_segment seg[SEG_COUNT];
+	struct guest_table gdt, idt;
+	uint64_t cr0, cr2, cr3, cr4, efer;
+};
+
+struct guest_paging {
+	uint64_t cr0, cr3, cr4, efer;
+	uint64_t rflags;
+	uint32_t cs_access;
+	uint8_t cpl;
+};
+
+enum guest_event_type { // SDM vol. 3, table 24-16, interruption type
+	EVENT_IRQ = 0,
+	EVENT_NMI = 2,
+	EVENT_EXCEPTION = 3,
+	EVENT_SOFT_IRQ = 4,
+	EVENT_SOFT_EXCEPTION = 6,
+};
+
+struct guest_event {
+	uint8_t type;     // enum guest_event_type
+	uint8_t vector;
+	bool has_error;
+	uint8_t insn_len; // software events: length of the instruction
+	uint32_t error;
+};

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// Event injection and the windows that wait for it (APM vol. 2, 15.20 "Event Injection", 15.21 "Interrupt
+// and Local APIC Support").
+#include "arch/x86/svm/svm.h"
+
+void svm_advance(struct vcpu *vcpu, uint8_t insn_len) {
+	struct vmcb *v = vmcb_of(vcpu);
+	v->rip += insn_len;
+	v->interrupt_shadow &= ~SVM_SHADOW;
+	v->rflags &= ~RFLAGS_RF;
+}
+
+bool svm_event_waiting(const struct vcpu *vcpu) {
+	return (vmcb_of(vcpu)->event_inject & SVM_EVENT_VALID) != 0;
+}
+
+bool svm_irq_allowed(const struct vcpu *vcpu) {
+	const struct vmcb *v = vmcb_of(vcpu);
+	return (v->rflags & RFLAGS_IF) != 0 && (v->interrupt_shadow & SVM_SHADOW) == 0;
+}
+
+bool svm_nmi_allowed(const struct vcpu *vcpu) {
+	const struct svm_vcpu *svm = svm_of(vcpu);
+	if ((svm->vmcb->interrupt_shadow & SVM_SHADOW) != 0 || svm->nmi_masked) return false;
+	return !(svm->iret_wait && svm->vmcb->rip == svm->iret_rip);
+}
+
+// A virtual interrupt that nobody delivers: the intercept of its delivery is the window.
+void svm_irq_window(struct vcpu *vcpu, bool on) {
+	struct vmcb *v = vmcb_of(vcpu);
+	if (on) {
+		v->intercept_misc1 |= SVM_ICPT1_VINTR;
+		v->vintr = SVM_VINTR_MASKING | SVM_VINTR_IRQ | SVM_VINTR_PRIO_MAX | SVM_VINTR_IGN_TPR;
+	} else {
+		v->intercept_misc1 &= ~SVM_ICPT1_VINTR;
+		v->vintr = SVM_VINTR_MASKING;
+	}
+}
+
+static void step_start(struct svm_vcpu *svm) {
+	if (svm->stepping) return;
+	svm->stepping = true;
+	svm->guest_tf = (svm->vmcb->rflags & RFLAGS_TF) != 0;
+	svm->vmcb->rflags |= RFLAGS_TF | RFLAGS_RF;
+}
+
+// While the mask stands the IRET intercept is the window; when only an IRET or a shadow has to complete, one
+// single step is.
+void svm_nmi_window(struct vcpu *vcpu, bool on) {
+	struct svm_vcpu *svm = svm_of(vcpu);
+	if (on && !svm->nmi_masked) step_start(svm);
+}
+
+void svm_iret_exit(struct vcpu *vcpu) {
+	struct svm_vcpu *svm = svm_of(vcpu);
+	svm->vmcb->intercept_misc1 &= ~SVM_ICPT1_IRET;
+	svm->nmi_masked = false;
+	svm->iret_wait = true;
+	svm->iret_rip = svm->vmcb->rip;
+}
+
+bool svm_step_exit(struct vcpu *vcpu) {
+	struct svm_vcpu *svm = svm_of(vcpu);
+	if (!svm->stepping) return false;
+	svm->stepping = false;
+	svm->iret_wait = false;
+	if (svm->guest_tf) return false; // the guest steps too: this #DB is also its own
+	svm->vmcb->rflags &= ~RFLAGS_TF;
+	if ((svm->vmcb->dr6 & (DR6_BS | 0xf)) != DR6_BS) return false;
+	svm->vmcb->dr6 &= ~DR6_BS;
+	return true;
+}
+
+void svm_inject(struct vcpu *vcpu, const struct guest_event *event) {
+	struct svm_vcpu *svm = svm_of(vcpu);
+	enum svm_event_type type = event->type == EVENT_IRQ ? SVM_EVENT_INTR
+	                           : event->type == EVENT_NMI ? SVM_EVENT_NMI
+	                           : event->type == EVENT_SOFT_IRQ ? SVM_EVENT_SOFT
+	                                                           : SVM_EVENT_EXCEPTION;
+	svm->vmcb->event_inject = event->vector | (uint64_t)type << SVM_EVENT_TYPE_SHIFT | SVM_EVENT_VALID |
+	                          (event->has_error ? SVM_EVENT_HAS_ERROR | (uint64_t)event->error << 32 : 0);
+	if (event->type == EVENT_NMI) {
+		svm->nmi_masked = true;
+		svm->iret_wait = false;
+		svm->vmcb->intercept_misc1 |= SVM_ICPT1_IRET;
+	}
+}

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+// The instructions of SVM that C uses (APM vol. 3). The world switch itself is in enter.asm.
+#pragma once
+
+#include "kernel/lib/types.h"
+
+static inline void svm_clgi(void) { __asm__ volatile("clgi" : : : "memory"); }
+static inline void svm_stgi(void) { __asm__ volatile("stgi" : : : "memory"); }
+static inline void svm_vmsave(uint64_t vmcb_pa) { __asm__ volatile("vmsave" : : "a"(vmcb_pa) : "memory"); }

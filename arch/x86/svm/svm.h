@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the files of the SVM backend share.
+#pragma once
+
+#include "arch/x86/guest/ops.h"
+#include "arch/x86/guest/vcpu.h"
+#include "arch/x86/svm/vmcb.h"
+
+struct svm_caps {
+	uint32_t asids;    // 1 .. asids - 1 are the guests'
+	bool next_rip;     // exits tell the next RIP
+	bool flush_asid;   // TLB_CONTROL 3
+	bool decode;       // instruction bytes and operands in the exit
+};
+extern struct svm_caps svm_caps;
+
+struct svm_vcpu {
+	struct vmcb *vmcb;
+	uint64_t asid_generation; // 0: has none
+	// NMI masking (APM vol. 2, 15.20 has no virtual NMIs on this generation): after an injected NMI the IRET
+	// is intercepted; the mask ends when that IRET has completed.
+	bool nmi_masked;
+	bool iret_wait;    // the IRET at iret_rip exited and has not been seen complete
+	bool stepping;     // RFLAGS.TF is ours: one instruction, to see it complete
+	bool guest_tf;     // what the guest has in RFLAGS.TF meanwhile
+	uint64_t iret_rip;
+};
+
+static inline struct svm_vcpu *svm_of(const struct vcpu *vcpu) { return vcpu->arch->vendor; }
+static inline struct vmcb *vmcb_of(const struct vcpu *vcpu) { return svm_of(vcpu)->vmcb; }
+
+// setup.c
+int svm_probe(struct arch_why *why);
+int svm_cpu_enable(struct arch_why *why);
+void svm_cpu_disable(void);
+uint64_t svm_host_vmcb_pa(void);
+uint64_t svm_iopm_pa(void);
+uint64_t svm_msrpm_pa(void);
+// vcpu.c
+int svm_vcpu_create(struct vcpu *vcpu);
+void svm_vcpu_destroy(struct vcpu *vcpu);
+void svm_vcpu_reset(struct vcpu *vcpu);
+void svm_flush(struct vcpu *vcpu);
+void svm_asid_check(struct vcpu *vcpu);
+void svm_dump(const struct vcpu *vcpu);
+// exit.c
+void svm_vcpu_enter(struct vcpu *vcpu);
+void svm_exit(struct arch_vcpu *arch);
+noreturn void svm_enter(struct arch_vcpu *arch, uint64_t stack_top);
+// event.c
+void svm_advance(struct vcpu *vcpu, uint8_t insn_len);
+bool svm_irq_allowed(const struct vcpu *vcpu);
+bool svm_nmi_allowed(const struct vcpu *vcpu);
+bool svm_event_waiting(const struct vcpu *vcpu);
+void svm_irq_window(struct vcpu *vcpu, bool on);
+void svm_nmi_window(struct vcpu *vcpu, bool on);
+void svm_inject(struct vcpu *vcpu, const struct guest_event *event);
+// An IRET, or the #DB of our own single step; true when the #DB was only ours.
+void svm_iret_exit(struct vcpu *vcpu);
+bool svm_step_exit(struct vcpu *vcpu);
+// state.c
+uint64_t svm_rip_get(const struct vcpu *vcpu);
+void svm_rip_set(struct vcpu *vcpu, uint64_t rip);
+uint64_t svm_rsp_get(const struct vcpu *vcpu);
+void svm_rsp_set(struct vcpu *vcpu, uint64_t rsp);
+uint64_t svm_rflags_get(const struct vcpu *vcpu);
+void svm_rflags_set(struct vcpu *vcpu, uint64_t rflags);
+uint8_t svm_cpl_get(const struct vcpu *vcpu);
+void svm_seg_get(const struct vcpu *vcpu, enum guest_seg seg, struct guest_segment *out);
+void svm_seg_set(struct vcpu *vcpu, enum guest_seg seg, const struct guest_segment *in);
+void svm_paging_get(const struct vcpu *vcpu, struct guest_paging *out);
+void svm_sregs_get(const struct vcpu *vcpu, struct guest_sregs *out);
+void svm_sregs_set(struct vcpu *vcpu, const struct guest_sregs *in);
+void svm_cr0_set(struct vcpu *vcpu, uint64_t cr0);
+void svm_cr3_set(struct vcpu *vcpu, uint64_t cr3);
+void svm_cr4_set(struct vcpu *vcpu, uint64_t cr4);
+void svm_efer_set(struct vcpu *vcpu, uint64_t efer);
+uint64_t svm_cr2_get(const struct vcpu *vcpu);
+void svm_cr2_set(struct vcpu *vcpu, uint64_t cr2);
+uint64_t svm_dr6_get(const struct vcpu *vcpu);
+void svm_dr6_set(struct vcpu *vcpu, uint64_t dr6);
+uint64_t svm_dr7_get(const struct vcpu *vcpu);
+void svm_dr7_set(struct vcpu *vcpu, uint64_t dr7);
+bool svm_msr_get(const struct vcpu *vcpu, uint32_t msr, uint64_t *value);
+bool svm_msr_set(struct vcpu *vcpu, uint32_t msr, uint64_t value);

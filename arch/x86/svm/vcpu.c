@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// One vCPU's VMCB: creation, the power-on state, address-space ids, the dump.
+#include "arch/x86/svm/svm.h"
+
+#include "arch/x86/cpu/percpu.h"
+#include "kernel/lib/log.h"
+#include "kernel/lib/string.h"
+#include "kernel/memory.h"
+
+// ASIDs are handed out upwards per CPU; when they run out, the generation moves on, everything is flushed
+// once and every vCPU takes a new one at its next entry. An ASID is never used twice in a generation.
+struct asid_pool {
+	uint64_t generation;
+	uint32_t next;
+};
+static struct asid_pool asid_pool[CPU_MAX];
+
+static void asid_take(struct svm_vcpu *svm, struct asid_pool *pool) {
+	svm->vmcb->tlb_control = SVM_TLB_KEEP;
+	if (pool->generation == 0 || pool->next >= svm_caps.asids) {
+		pool->generation++;
+		pool->next = 1; // 0 is the host
+		svm->vmcb->tlb_control = SVM_TLB_FLUSH_ALL;
+	}
+	svm->vmcb->asid = pool->next++;
+	svm->asid_generation = pool->generation;
+}
+
+void svm_asid_check(struct vcpu *vcpu) {
+	struct svm_vcpu *svm = svm_of(vcpu);
+	struct asid_pool *pool = &asid_pool[this_cpu()->id];
+	if (unlikely(svm->asid_generation != pool->generation)) asid_take(svm, pool);
+}
+
+void svm_flush(struct vcpu *vcpu) {
+	struct svm_vcpu *svm = svm_of(vcpu);
+	if (svm_caps.flush_asid)
+		svm->vmcb->tlb_control = SVM_TLB_FLUSH_ASID;
+	else
+		asid_take(svm, &asid_pool[this_cpu()->id]); // a fresh ASID has nothing cached
+}
+
+int svm_vcpu_create(struct vcpu *vcpu) {
+	struct svm_vcpu *svm;
+	int err = memory_object(sizeof *svm, (void **)&svm);
+	if (err < 0) return err;
+	hpa_t page;
+	err = memory_pool_pages(1, &page);
+	if (err < 0) {
+		memory_object_free(svm, sizeof *svm);
+		return err;
+	}
+	svm->vmcb = frame_ptr(page);
+	vcpu->arch->vendor = svm;
+	vcpu->arch->enter_pa = page.v;
+	vcpu->arch->host_pa = svm_host_vmcb_pa();
+	return 0;
+}
+
+void svm_vcpu_destroy(struct vcpu *vcpu) {
+	struct svm_vcpu *svm = svm_of(vcpu);
+	memory_pool_pages_free(hpa(vcpu->arch->enter_pa), 1);
+	memory_object_free(svm, sizeof *svm);
+	vcpu->arch->vendor = NULL;
+}
+
+static void controls_set(struct vcpu *vcpu, struct vmcb *v) {
+	v->intercept_cr_read = (uint16_t)BIT32(8); // CR8 is the local APIC's TPR
+	v->intercept_cr_write = (uint16_t)(BIT32(0) | BIT32(4) | BIT32(8));
+	// #DB and #AC always (an endless loop of them would hold the CPU), #MC is the host's.
+	v->intercept_exception = BIT32(VEC_DB) | BIT32(VEC_AC) | BIT32(VEC_MC);
+	v->intercept_misc1 = SVM_ICPT1_INTR | SVM_ICPT1_NMI | SVM_ICPT1_SMI | SVM_ICPT1_INIT | SVM_ICPT1_RDPMC |
+	                     SVM_ICPT1_CPUID | SVM_ICPT1_INVD | SVM_ICPT1_HLT | SVM_ICPT1_INVLPGA | SVM_ICPT1_IOIO |
+	                     SVM_ICPT1_MSR | SVM_ICPT1_FERR_FREEZE | SVM_ICPT1_SHUTDOWN;
+	v->intercept_misc2 = SVM_ICPT2_VMRUN | SVM_ICPT2_VMMCALL | SVM_ICPT2_VMLOAD | SVM_ICPT2_VMSAVE |
+	                     SVM_ICPT2_STGI | SVM_ICPT2_CLGI | SVM_ICPT2_SKINIT | SVM_ICPT2_WBINVD |
+	                     SVM_ICPT2_MONITOR | SVM_ICPT2_MWAIT | SVM_ICPT2_XSETBV | SVM_ICPT2_RDPRU;
+	v->iopm_base = svm_iopm_pa();
+	v->msrpm_base = svm_msrpm_pa();
+	v->tsc_offset = vcpu->vm->tsc_offset;
+	v->vintr = SVM_VINTR_MASKING;
+	v->nested_control = SVM_NESTED_ENABLE;
+	v->nested_cr3 = vcpu->vm->nested.pt.root.v;
+}
+
+static const struct vmcb_seg data_reset = {.attrib = 0x093, .limit = 0xffff};
+
+// Processor state after reset: APM vol. 2, table 14-1.
+static void state_reset(struct vmcb *v) {
+	v->es = v->ss = v->ds = v->fs = v->gs = data_reset;
+	v->cs = (struct vmcb_seg){.selector = 0xf000, .attrib = 0x09b, .limit = 0xffff, .base = 0xffff0000u};
+	v->gdtr = v->idtr = (struct vmcb_seg){.limit = 0xffff};
+	v->ldtr = (struct vmcb_seg){.attrib = 0x082, .limit = 0xffff};
+	v->tr = (struct vmcb_seg){.attrib = 0x08b, .limit = 0xffff};
+	v->efer = EFER_SVME; // VMRUN demands it (APM vol. 2, 15.5.1); hidden from the guest
+	v->cr0 = CR0_ET | CR0_CD | CR0_NW;
+	v->dr6 = DR6_FIXED;
+	v->dr7 = DR7_FIXED;
+	v->rflags = RFLAGS_FIXED;
+	v->rip = 0xfff0;
+	v->g_pat = UINT64_C(0x0007040600070406);
+}
+
+void svm_vcpu_reset(struct vcpu *vcpu) {
+	struct svm_vcpu *svm = svm_of(vcpu);
+	memset(svm->vmcb, 0, sizeof *svm->vmcb);
+	svm->asid_generation = 0;
+	svm->nmi_masked = svm->iret_wait = svm->stepping = false;
+	controls_set(vcpu, svm->vmcb);
+	state_reset(svm->vmcb);
+}
+
+void svm_dump(const struct vcpu *vcpu) {
+	const struct vmcb *v = vmcb_of(vcpu);
+	log_error("svm", "exit code %#llx info1 %#llx info2 %#llx int_info %#llx", (unsigned long long)v->exit_code,
+	          (unsigned long long)v->exit_info1, (unsigned long long)v->exit_info2,
+	          (unsigned long long)v->exit_int_info);
+	log_error("svm", "event_inject %#llx vintr %#llx shadow %#llx asid %u tlb %u nested_cr3 %#llx",
+	          (unsigned long long)v->event_inject, (unsigned long long)v->vintr,
+	          (unsigned long long)v->interrupt_shadow, v->asid, v->tlb_control,
+	          (unsigned long long)v->nested_cr3);
+}

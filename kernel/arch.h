@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// All that kernel/ asks of an architecture; implemented by arch/x86/guest over the vendor's backend.
+// Functions that fail fill a readable line into `why` (struct arch_why), which names the cause.
+#pragma once
+
+#include "kernel/vcpu.h"
+#include "kernel/vm.h"
+
+struct arch_why {
+	char text[160];
+};
+
+// Picks the backend (VMX or SVM) from CPUID, checks what it needs and turns it on, on the boot CPU.
+__must_check int arch_init(struct arch_why *why);
+// "SVM" / "VMX", for the log.
+const char *arch_backend_name(void);
+
+// The VM's nested tables, permission maps, board devices and firmware tables; vm->slots is already there.
+__must_check int arch_vm_create(struct vm *vm, struct arch_why *why);
+void arch_vm_destroy(struct vm *vm);
+// vm->nested in the format and with the page sizes this CPU takes.
+__must_check int arch_nested_init(struct vm *vm);
+// PT_LEAF_* of the hypervisor's own tables.
+uint8_t arch_host_leaf_levels(void);
+__must_check int arch_vcpu_create(struct vcpu *vcpu, struct arch_why *why);
+void arch_vcpu_destroy(struct vcpu *vcpu);
+// Power-on state of devices and vCPUs.
+void arch_vm_reset(struct vm *vm);
+// The state that stays in the CPU while a vCPU owns it (FPU, debug registers): in, and out again.
+void arch_vcpu_load(struct vcpu *vcpu);
+void arch_vcpu_save(struct vcpu *vcpu);
+// Loads the guest image(s) of vm->config into its memory and sets vCPU 0 to the entry state.
+__must_check int arch_vm_load(struct vm *vm, struct arch_why *why);
+
+// Serves vcpu->requests before an entry. Interrupts off.
+void arch_vcpu_serve(struct vcpu *vcpu, uint32_t requests);
+// Enters the guest and does not return, or returns because something arrived at the last moment.
+void arch_vcpu_enter(struct vcpu *vcpu);
+// True when a blocked vCPU has something that wakes it.
+bool arch_vcpu_wakeable(const struct vcpu *vcpu);
+// Everything a person needs to understand why it stopped: registers, segments, bytes at RIP.
+void arch_vcpu_report(struct vcpu *vcpu);
+// One line "vm=name vcpu=N rip=..." for the panic screen; reads only memory.
+void arch_vcpu_brief(const struct vcpu *vcpu, char *text, size_t bytes);

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// Takes what the boot path handed over, whichever it was, into one checked struct boot_info.
+#pragma once
+
+#include "kernel/abi/bootinfo.h"
+#include "kernel/lib/types.h"
+
+// Copies or converts to *out and checks it. `magic` tells which path (BOOT_INFO_MAGIC or MB2_MAGIC), `at` is the
+// address of its record through the identity map. On an error `why` holds a readable line.
+__must_check int bootcheck_take(const void *at, uint64_t magic, uint64_t kernel_base, uint64_t kernel_bytes,
+                                struct boot_info *out, char *why, size_t why_bytes);
+// The checks alone: version, counts, terminated names, ranges that wrap or are empty. Host-testable.
+__must_check int bootcheck(const struct boot_info *boot, char *why, size_t why_bytes);

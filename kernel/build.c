@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// Makes a VM from its configuration: memory, nested tables, window, board, vCPUs; then the power-on state.
+// Everything is taken here; one goto ladder gives it back when a step fails.
+#include "arch/x86/cpu/insn.h"
+#include "arch/x86/cpu/percpu.h"
+#include "kernel/arch.h"
+#include "kernel/clock.h"
+#include "kernel/lib/string.h"
+#include "kernel/memory.h"
+#include "kernel/vm.h"
+#include "kernel/wallclock.h"
+
+#define LOW_HOLE_BASE UINT64_C(0xa0000)  // VGA window and option ROMs: no memory on a PC
+#define LOW_HOLE_END UINT64_C(0xe0000)   // firmware area: memory, reserved in the map
+#define ONE_MIB UINT64_C(0x100000)
+#define LOW_END UINT64_C(0xc0000000)     // RAM below 4 GiB ends here, devices follow
+#define HIGH_BASE (UINT64_C(4) << 30)
+
+static struct vm *table[CONFIG_VM_MAX];
+
+struct vm *vm_get(uint32_t id) { return id < CONFIG_VM_MAX ? table[id] : NULL; }
+
+static int slot_add(struct vm *vm, uint64_t gpa_base, uint64_t offset, uint64_t bytes) {
+	struct extent *list = vm->slot_extent[vm->slots.count];
+	unsigned count;
+	int err = extents_slice(vm->extent, vm->extent_count, offset / PAGE_BYTES, bytes / PAGE_BYTES, list, VM_EXTENT_MAX,
+	                        &count);
+	if (err < 0) return err;
+	const struct memslot slot = {
+	    .base = gpa_gfn(gpa(gpa_base)), .pages = bytes / PAGE_BYTES, .extent_count = count, .extents = list};
+	struct memslot_table next;
+	err = memslot_insert(&next, &vm->slots, &slot);
+	if (err < 0) return err;
+	err = nested_map_slot(&vm->nested, &slot);
+	if (err < 0) return err;
+	err = window_map_slot(&vm->window, &slot);
+	if (err == 0) vm->slots = next;
+	return err;
+}
+
+static void map_add(struct vm *vm, uint64_t base, uint64_t end, enum load_range_type type) {
+	if (end > base) vm->map[vm->map_count++] = (struct load_range){.base = base, .bytes = end - base, .type = type};
+}
+
+// Guest memory: an offset into the VM's memory is the guest physical address, but for what lies above the
+// device hole; so large pages line up.
+static int memory_build(struct vm *vm) {
+	uint64_t bytes = align_down(vm->config->memory_bytes, PAGE_BYTES);
+	struct frames_request request = FRAMES_REQUEST(FRAMES_GUEST, bytes / PAGE_BYTES);
+	int err = frames_alloc_extents(memory_frames(), &request, vm->extent, VM_EXTENT_MAX, &vm->extent_count);
+	if (err < 0) return err;
+	uint64_t low = min_u64(bytes, LOW_END);
+	err = slot_add(vm, 0, 0, LOW_HOLE_BASE);
+	if (err == 0) err = slot_add(vm, LOW_HOLE_END, LOW_HOLE_END, low - LOW_HOLE_END);
+	if (err == 0 && bytes > low) err = slot_add(vm, HIGH_BASE, low, bytes - low);
+	map_add(vm, 0, LOW_HOLE_BASE, LOAD_RAM);
+	map_add(vm, LOW_HOLE_END, ONE_MIB, LOAD_RESERVED);
+	map_add(vm, ONE_MIB, low, LOAD_RAM);
+	map_add(vm, HIGH_BASE, HIGH_BASE + (bytes - low), LOAD_RAM);
+	return err;
+}
+
+static int vcpus_build(struct vm *vm, struct arch_why *why) {
+	for (unsigned i = 0; i < vm->config->vcpus; i++) {
+		struct vcpu *vcpu;
+		int err = memory_object(sizeof *vcpu, (void **)&vcpu);
+		if (err < 0) return err;
+		vcpu->vm = vm;
+		vcpu->id = i;
+		vm->vcpu[i] = vcpu;
+		vm->vcpu_count = i + 1;
+		err = arch_vcpu_create(vcpu, why);
+		if (err < 0) return err;
+	}
+	return 0;
+}
+
+void vm_destroy(struct vm *vm) {
+	table[vm->id] = NULL;
+	window_load(memory_cpu(0), NULL);
+	for (unsigned i = 0; i < vm->vcpu_count; i++) {
+		arch_vcpu_destroy(vm->vcpu[i]);
+		memory_object_free(vm->vcpu[i], sizeof *vm->vcpu[i]);
+	}
+	arch_vm_destroy(vm);
+	if (vm->window.pt.root.v != 0) window_destroy(&vm->window);
+	if (vm->nested.pt.root.v != 0) nested_destroy(&vm->nested);
+	if (vm->extent_count > 0) frames_free_extents(memory_frames(), vm->extent, vm->extent_count);
+	memory_object_free(vm, sizeof *vm);
+}
+
+int vm_build(uint32_t id, const struct config_vm *config) {
+	struct arch_why why = {.text = "no memory"};
+	struct vm *vm;
+	int err = memory_object(sizeof *vm, (void **)&vm);
+	if (err < 0) goto out;
+	vm->id = id;
+	vm->config = config;
+	vm->name = config->name;
+	table[id] = vm;
+	list_init(&vm->devices);
+	iobus_init(&vm->pio);
+	iobus_init(&vm->mmio);
+	timerq_init(&vm->timers);
+	gspace_init(&vm->space, &vm->slots);
+	err = arch_nested_init(vm);
+	if (err == 0) err = window_init(&vm->window, memory_frames(), arch_host_leaf_levels());
+	if (err == 0) err = memory_build(vm);
+	if (err == 0) err = arch_vm_create(vm, &why);
+	if (err == 0) err = vcpus_build(vm, &why);
+	if (err == 0) err = vm_reset(vm);
+	if (err == 0) return 0;
+	vm_destroy(vm);
+out:
+	log_error("build", "vm \"%s\" cannot be built: %s (%s)", config->name, why.text, err_name(err));
+	return err;
+}
+
+int vm_reset(struct vm *vm) {
+	struct arch_why why = {.text = ""};
+	window_load(memory_cpu(this_cpu()->id), &vm->window);
+	for (unsigned i = 0; i < vm->map_count; i++) {
+		int err = gmem_zero(&vm->space, gpa(vm->map[i].base), vm->map[i].bytes);
+		if (err < 0) return err;
+	}
+	vm->stop.requested = false;
+	vm->clock_base_tsc = rdtsc();
+	vm->tsc_offset = 0 - vm->clock_base_tsc; // a guest's TSC starts at 0 as after a reset
+	vm->wall_base_s = wallclock_now_s();
+	arch_vm_reset(vm);
+	int err = arch_vm_load(vm, &why);
+	if (err < 0) log_error("build", "vm \"%s\": %s", vm->name, why.text);
+	return err;
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// The end of the machine's work. The debug_exit port (QEMU's isa-debug-exit) gets the worst result of all VMs:
+// their own debug-exit code, 0 for a power-off, 0x7f for a crash.
+#include "kernel/machine.h"
+
+#include "arch/x86/cpu/insn.h"
+#include "drivers/host/console.h"
+#include "drivers/host/power.h"
+#include "kernel/lib/bits.h"
+#include "kernel/lib/log.h"
+
+#define RESULT_CRASH 0x7fu
+
+static const struct config_machine *machine;
+static uint32_t result;
+
+void machine_init(const struct config_machine *config) { machine = config; }
+
+void machine_vm_ended(struct vm *vm __unused_arg, enum vm_end how, uint32_t code) {
+	uint32_t own = how == VM_END_DEBUG_EXIT ? code : how == VM_END_CRASH ? RESULT_CRASH : 0;
+	result = (uint32_t)max_u64(result, own);
+}
+
+noreturn void machine_halt(void) {
+	console_set_deferred(false);
+	console_flush();
+	irq_disable();
+	for (;;) cpu_halt();
+}
+
+noreturn void machine_idle(void) {
+	log_info(NULL, "all VMs ended");
+	console_set_deferred(false);
+	console_flush();
+	if (machine->debug_exit != CONFIG_NO_PORT) out8((uint16_t)machine->debug_exit, (uint8_t)result);
+	switch (machine->on_idle) {
+	case CONFIG_IDLE_POWEROFF: power_off();
+	case CONFIG_IDLE_REBOOT: power_reset();
+	default: machine_halt();
+	}
+}

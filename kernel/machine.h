@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// What happens to the machine as a whole: when every VM has ended, and when it has to stop.
+#pragma once
+
+#include "kernel/config.h"
+#include "kernel/vdev.h"
+
+// The [machine] table; once, before VMs run.
+void machine_init(const struct config_machine *config);
+// Remembers how a VM ended, for [machine] debug_exit.
+void machine_vm_ended(struct vm *vm, enum vm_end how, uint32_t code);
+// Nothing runs any more: writes the result to the debug_exit port if there is one, then does what on_idle says.
+noreturn void machine_idle(void);
+// Stops all CPUs for good, with what is on the console sent.
+noreturn void machine_halt(void);

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+// The boot of the hypervisor, told once, one line a step. Every step that can fail names its cause; nothing is
+// started before the configuration has passed all its checks.
+#include "arch/x86/cpu/features.h"
+#include "arch/x86/cpu/insn.h"
+#include "arch/x86/cpu/percpu.h"
+#include "arch/x86/cpu/regs.h"
+#include "arch/x86/cpu/trap.h"
+#include "drivers/host/acpi.h"
+#include "drivers/host/apic.h"
+#include "drivers/host/console.h"
+#include "drivers/host/hostconsole.h"
+#include "drivers/host/hostio.h"
+#include "drivers/host/ioapic.h"
+#include "drivers/host/power.h"
+#include "drivers/host/refclock.h"
+#include "kernel/arch.h"
+#include "kernel/bootcheck.h"
+#include "kernel/bootfile.h"
+#include "kernel/clock.h"
+#include "kernel/config.h"
+#include "kernel/lib/log.h"
+#include "kernel/lib/panic.h"
+#include "kernel/machine.h"
+#include "kernel/memory.h"
+#include "kernel/run.h"
+#include "kernel/wallclock.h"
+
+#define STACK_MAIN_PAGES 4u
+#define STACK_IST_PAGES 2u
+#define NS_PER_MS 1000000u
+
+extern const unsigned char __image_start[], __image_end[];
+extern uintptr_t __stack_chk_guard;
+
+noreturn void kernel_entry(uint64_t record, uint64_t magic, uint64_t kernel_base);
+
+static struct boot_info boot;
+static struct acpi_info acpi;
+static struct config config;
+static struct tsccal_result tsc;
+// Before mm is up: the stacks of the very first traps.
+static uint8_t early_stack[3][4096] __aligned_to(16);
+
+// A boot that cannot go on: said, sent, halted. No reset loop.
+static noreturn void refuse(const char *why) {
+	log_error("boot", "%s", why);
+	log_error("boot", "the machine is halted; nothing was started");
+	machine_halt();
+}
+
+static void early_init(void) {
+	__stack_chk_guard = (uintptr_t)(rdtsc() * UINT64_C(0x9e3779b97f4a7c15)) & ~(uintptr_t)0xff;
+	features_read();
+	trap_init();
+	const struct cpu_stacks stacks = {.main = early_stack[0] + sizeof early_stack[0],
+	                                  .nmi = early_stack[0] + sizeof early_stack[0],
+	                                  .df = early_stack[1] + sizeof early_stack[1],
+	                                  .mc = early_stack[2] + sizeof early_stack[2]};
+	cpu_setup(0, &stacks);
+	hostconsole_early();
+	log_info(NULL, "Bulkhead %s", BULKHEAD_VERSION);
+}
+
+static void take_boot_info(uint64_t record, uint64_t magic, uint64_t kernel_base) {
+	char why[192];
+	uint64_t kernel_bytes = (uint64_t)(__image_end - __image_start);
+	// The identity map of the loader still stands; this is the one place where a physical address is a pointer.
+	const void *at = frame_ptr(hpa(record));
+	if (bootcheck_take(at, magic, kernel_base, kernel_bytes, &boot, why, sizeof why) < 0) refuse(why);
+	log_info("boot", "by %s, kernel at %#llx, %u files, CPU \"%s\"", boot.loader, (unsigned long long)boot.kernel_base,
+	         boot.file_count, features.brand);
+}
+
+static void bring_up_memory(void) {
+	if (memory_init(&boot) < 0) refuse("no memory management without a usable memory map");
+	struct frames *f = memory_frames();
+	log_info("memory", "%llu MiB usable, %llu MiB of it for the hypervisor, %llu MiB for guests",
+	         (unsigned long long)(memory_usable_bytes() / MIB),
+	         (unsigned long long)(f->total[FRAMES_POOL] * PAGE_BYTES / MIB),
+	         (unsigned long long)(f->total[FRAMES_GUEST] * PAGE_BYTES / MIB));
+}
+
+static void move_to_stacks(void) {
+	struct cpu_stacks s;
+	struct hostpt *h = memory_hostpt();
+	if (hostmap_stack(h, 0, STACK_MAIN_PAGES, &s.main) < 0 || hostmap_stack(h, 1, STACK_IST_PAGES, &s.nmi) < 0 ||
+	    hostmap_stack(h, 2, STACK_IST_PAGES, &s.df) < 0 || hostmap_stack(h, 3, STACK_IST_PAGES, &s.mc) < 0)
+		refuse("no memory for this CPU's stacks");
+	cpu_setup(0, &s);
+}
+
+static void find_platform(void) {
+	hostio_init(memory_hostpt());
+	acpi_read(&acpi, hpa(boot.rsdp), hostio_firmware, &boot);
+	hostio_firmware_end();
+	power_init(&acpi);
+	if (hostconsole_screen(&boot) < 0) log_info("boot", "no screen to write to");
+}
+
+static void spurious(void) {}
+
+static void bring_up_interrupts(void) {
+	if (apic_init(hpa(acpi.lapic_base)) < 0 || apic_cpu_init(HOST_VEC_SPURIOUS, HOST_VEC_ERROR) < 0)
+		refuse("this CPU has no local APIC that can be enabled");
+	this_cpu()->apic_id = apic_id();
+	(void)ioapic_init(&acpi);
+	trap_irq_set(HOST_VEC_SPURIOUS, spurious);
+	trap_irq_set(HOST_VEC_TIMER, run_timer_interrupt);
+}
+
+static void bring_up_clock(void) {
+	if (refclock_calibrate_tsc(&tsc, &acpi) < 0) refuse("no HPET, PM timer or PIT to measure the TSC with");
+	clock_init(tsc.khz);
+	if (apic_timer_calibrate(tsc.khz) < 0) refuse("the local APIC's timer does not count");
+	apic_timer_start(HOST_VEC_TIMER);
+	wallclock_init();
+	log_info("clock", "TSC %llu.%03llu MHz by %s, timer by %s", (unsigned long long)(tsc.khz / 1000),
+	         (unsigned long long)(tsc.khz % 1000), tsc.source, apic_timer_has_deadline() ? "TSC deadline" : "APIC count");
+}
+
+static void report_line(void *context, const char *text) {
+	(void)context;
+	log_error("config", "%s", text);
+}
+
+static int file_find(void *context, const char *path, struct source *file) {
+	(void)context;
+	return bootfile_find(path, file);
+}
+
+static void read_config(void) {
+	if (bootfile_init(&boot) < 0) refuse("the boot files cannot be mapped");
+	struct toml_report report = {.line = report_line};
+	const struct config_files files = {.find = file_find};
+	// Room that VMs can get: the large pages' alignment may cost a little of it.
+	const struct config_facts facts = {.cpus = 1, .memory_bytes = frames_free_count(memory_frames(), FRAMES_GUEST) * PAGE_BYTES};
+	uint64_t bytes;
+	const void *text = bootfile_bytes(0, &bytes);
+	if (config_parse(&config, "bulkhead.toml", text, bytes, &report) < 0 ||
+	    config_check_files(&config, &files, &report) < 0 || config_check_machine(&config, &facts, &report) < 0)
+		refuse("bulkhead.toml is not usable (see the lines above)");
+	if (config.vm_count > 1 || config.vm[0].vcpus > 1)
+		refuse("bulkhead.toml: this version runs one VM with one vCPU");
+	machine_init(&config.machine);
+}
+
+static void start_console(void) {
+	if (hostconsole_keyboard(&acpi) < 0) log_debug("boot", "no PS/2 keyboard");
+	if (hostconsole_interrupts(&acpi, this_cpu()->apic_id, run_input_interrupt) < 0)
+		log_info("boot", "console input by polling");
+}
+
+noreturn void kernel_entry(uint64_t record, uint64_t magic, uint64_t kernel_base) {
+	struct arch_why why = {.text = ""};
+	early_init();
+	take_boot_info(record, magic, kernel_base);
+	bring_up_memory();
+	move_to_stacks();
+	find_platform();
+	bring_up_interrupts();
+	bring_up_clock();
+	if (arch_init(&why) < 0) refuse(why.text);
+	log_info("arch", "%s", arch_backend_name());
+	read_config();
+	start_console();
+	if (vm_build(0, &config.vm[0]) < 0) refuse("a VM could not be built");
+	uint64_t hand_over_tsc = rdtsc() - boot.tsc_handoff;
+	log_info(NULL, "vm \"%s\" starts: %llu MiB, %u ms after hand-off, hypervisor holds %llu KiB", config.vm[0].name,
+	         (unsigned long long)(config.vm[0].memory_bytes / MIB),
+	         boot.tsc_handoff != 0 ? (unsigned)(clock_tsc_to_ns(hand_over_tsc) / NS_PER_MS) : 0,
+	         (unsigned long long)(memory_own_bytes() / KIB));
+	console_set_deferred(true);
+	run_start();
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// The panic screen. Everything here reads memory and writes the console synchronously; a second panic inside the
+// first only halts.
+#include "kernel/lib/panic.h"
+
+#include "arch/x86/cpu/insn.h"
+#include "arch/x86/cpu/percpu.h"
+#include "drivers/host/console.h"
+#include "kernel/arch.h"
+#include "kernel/lib/assert.h"
+#include "kernel/lib/fmt.h"
+#include "kernel/lib/log.h"
+#include "kernel/symbols.h"
+
+#define BACKTRACE_MAX 24u
+
+extern const unsigned char __image_start[], __text_end[], __rodata_end[], __image_end[];
+
+static bool panicking;
+
+static void say(const char *format, ...) __printf_like(1, 2);
+static void say(const char *format, ...) {
+	char text[LOG_LINE_BYTES];
+	va_list args;
+	va_start(args, format);
+	fmt_vprint(text, sizeof text, format, args);
+	va_end(args);
+	log_print(LOG_ERROR, "panic", "%s", text);
+}
+
+static void say_address(const char *what, uint64_t address) {
+	uint64_t offset;
+	const char *name = symbol_find(address, &offset);
+	if (name != NULL)
+		say("%s %#llx %s+%#llx", what, (unsigned long long)address, name, (unsigned long long)offset);
+	else
+		say("%s %#llx", what, (unsigned long long)address);
+}
+
+// A frame pointer is followed only while it points into a stack that can be read: upwards, aligned, near.
+static bool frame_plausible(uint64_t fp, uint64_t low) {
+	return (fp & 7) == 0 && fp > low && fp - low < 64 * KIB;
+}
+
+static void backtrace(uint64_t fp, uint64_t sp) {
+	uint64_t low = sp - 1;
+	for (unsigned i = 0; i < BACKTRACE_MAX && frame_plausible(fp, low); i++) {
+		const uint64_t *frame = (const uint64_t *)(uintptr_t)fp;
+		uint64_t address = frame[1];
+		if (address < (uint64_t)(uintptr_t)__image_start || address >= (uint64_t)(uintptr_t)__text_end) return;
+		say_address("  called from", address);
+		low = fp;
+		fp = frame[0];
+	}
+}
+
+static void say_registers(const struct panic_regs *r) {
+	static const char *const name[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+	                                     "r8 ", "r9 ", "r10", "r11", "r12", "r13", "r14", "r15"};
+	for (unsigned i = 0; i < 16; i += 4)
+		say("%s %016llx %s %016llx %s %016llx %s %016llx", name[i], (unsigned long long)r->gpr[i], name[i + 1],
+		    (unsigned long long)r->gpr[i + 1], name[i + 2], (unsigned long long)r->gpr[i + 2], name[i + 3],
+		    (unsigned long long)r->gpr[i + 3]);
+	say("rflags %llx cr0 %llx cr2 %llx cr3 %llx cr4 %llx", (unsigned long long)r->rflags,
+	    (unsigned long long)r->cr0, (unsigned long long)r->cr2, (unsigned long long)r->cr3,
+	    (unsigned long long)r->cr4);
+}
+
+static noreturn void stop(const struct panic_regs *r, uint64_t fp, uint64_t sp, const char *format, va_list args) {
+	irq_disable();
+	if (panicking)
+		for (;;) cpu_halt();
+	panicking = true;
+	console_set_deferred(false);
+	char text[LOG_LINE_BYTES];
+	fmt_vprint(text, sizeof text, format, args);
+	say("PANIC: %s", text);
+	if (r != NULL) {
+		say_address("rip", r->rip);
+		say_registers(r);
+	}
+	backtrace(fp, sp);
+	const struct vcpu *vcpu = this_cpu()->vcpu;
+	if (vcpu != NULL) {
+		arch_vcpu_brief(vcpu, text, sizeof text);
+		say("%s", text);
+	}
+	say("the machine is halted: this is a bug of the hypervisor or broken hardware");
+	console_flush();
+	for (;;) cpu_halt();
+}
+
+noreturn void panic(const char *format, ...) {
+	va_list args;
+	va_start(args, format);
+	uint64_t fp = read_rbp();
+	stop(NULL, fp, fp, format, args);
+}
+
+noreturn void panic_regs(const struct panic_regs *regs, const char *format, ...) {
+	va_list args;
+	va_start(args, format);
+	stop(regs, regs->gpr[5], regs->gpr[4], format, args);
+}
+
+noreturn void assert_fail(const char *expr, const char *file, int line) {
+	panic("assertion failed: %s at %s:%d", expr, file, line);
+}
+
+// GCC's stack protector (-mstack-protector-guard=global).
+uintptr_t __stack_chk_guard;
+noreturn void __stack_chk_fail(void);
+noreturn void __stack_chk_fail(void) { panic("a stack frame was overwritten"); }

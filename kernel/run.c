@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// The run loop. An exit costs here: one interrupt window, one test of the request word, the entry.
+#include "kernel/run.h"
+
+#include "arch/x86/cpu/insn.h"
+#include "arch/x86/cpu/percpu.h"
+#include "drivers/host/apic.h"
+#include "drivers/host/console.h"
+#include "drivers/host/hostconsole.h"
+#include "drivers/host/power.h"
+#include "kernel/arch.h"
+#include "kernel/clock.h"
+#include "kernel/console.h"
+#include "kernel/machine.h"
+#include "kernel/memory.h"
+
+// ---- interrupt side --------------------------------------------------------------------------------------------
+
+static void cpu_attention(struct cpu *cpu) {
+	if (cpu->vcpu != NULL) vcpu_request(cpu->vcpu, VCPU_REQ_CPU);
+}
+
+void run_timer_interrupt(void) {
+	struct cpu *cpu = this_cpu();
+	apic_eoi();
+	cpu->timer_due = true;
+	cpu->timer_tsc = 0;
+	cpu_attention(cpu);
+}
+
+void run_input_interrupt(void) {
+	struct cpu *cpu = this_cpu();
+	hostconsole_interrupt();
+	apic_eoi();
+	cpu->input_due = true;
+	cpu_attention(cpu);
+}
+
+// ---- timers ----------------------------------------------------------------------------------------------------
+
+void run_timer_program(struct vm *vm) {
+	struct cpu *cpu = this_cpu();
+	uint64_t next_ns = timerq_next(&vm->timers);
+	if (next_ns == TIMER_NEVER) return;
+	uint64_t tsc = vm->clock_base_tsc + clock_ns_to_tsc(next_ns);
+	if (cpu->timer_tsc != 0 && cpu->timer_tsc <= tsc && cpu->timer_tsc > rdtsc()) return; // fires earlier anyway
+	cpu->timer_tsc = tsc;
+	apic_timer_arm(tsc);
+}
+
+static void timers_serve(struct cpu *cpu, struct vm *vm) {
+	cpu->timer_due = false;
+	timerq_expire(&vm->timers, vm_now_ns(vm));
+	run_timer_program(vm);
+}
+
+// ---- the end of a VM ---------------------------------------------------------------------------------------------
+
+static void vm_report(struct vm *vm) {
+	for (unsigned i = 0; i < vm->vcpu_count; i++) arch_vcpu_report(vm->vcpu[i]);
+}
+
+static bool wants_restart(const struct vm *vm) {
+	return vm->stop.how == VM_END_RESET ||
+	       (vm->stop.how == VM_END_CRASH && vm->config->on_crash == CONFIG_CRASH_RESTART);
+}
+
+static void vm_end(struct vm *vm) {
+	uint32_t code = vm->stop.code;
+	enum vm_end how = vm->stop.how;
+	if (how == VM_END_CRASH) vm_report(vm);
+	log_info(NULL, "vm \"%s\" stopped: %s", vm->name, vm->stop.reason);
+	machine_vm_ended(vm, how, code);
+	if (how == VM_END_CRASH && vm->config->on_crash == CONFIG_CRASH_HALT_MACHINE) machine_halt();
+	if (wants_restart(vm) && vm_reset(vm) == 0) {
+		log_info(NULL, "vm \"%s\" restarted", vm->name);
+		arch_vcpu_load(vm->vcpu[0]);
+		return;
+	}
+	for (unsigned i = 0; i < vm->vcpu_count; i++) vm->vcpu[i]->state = VCPU_STOPPED;
+	this_cpu()->vcpu = NULL;
+	machine_idle(); // the only VM ended
+}
+
+// ---- the loop --------------------------------------------------------------------------------------------------
+
+static void serve(struct cpu *cpu, struct vcpu *vcpu) {
+	uint32_t requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_ACQUIRE);
+	if (unlikely((requests & VCPU_REQ_END) != 0)) {
+		vm_end(vcpu->vm);
+		return;
+	}
+	if ((requests & VCPU_REQ_CPU) != 0) {
+		if (cpu->timer_due) timers_serve(cpu, vcpu->vm);
+		if (cpu->input_due) {
+			cpu->input_due = false;
+			console_serve();
+		}
+		requests |= __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_ACQUIRE);
+	}
+	arch_vcpu_serve(vcpu, requests);
+	if (vcpu->state == VCPU_BLOCKED && arch_vcpu_wakeable(vcpu)) {
+		vcpu->state = VCPU_READY;
+		vcpu_request(vcpu, VCPU_REQ_EVENT);
+	}
+}
+
+static void idle(struct vcpu *vcpu) {
+	if (console_step()) return;
+	if (__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) == 0) irq_wait();
+}
+
+noreturn void run_loop(void) {
+	struct cpu *cpu = this_cpu();
+	struct vcpu *vcpu = cpu->vcpu;
+	for (;;) {
+		irq_window();
+		if (unlikely(__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) != 0)) {
+			serve(cpu, vcpu);
+			continue;
+		}
+		if (unlikely(vcpu->state != VCPU_READY)) {
+			idle(vcpu);
+			continue;
+		}
+		arch_vcpu_enter(vcpu);
+	}
+}
+
+noreturn void run_start(void) {
+	struct vm *vm = vm_get(0);
+	struct cpu *cpu = this_cpu();
+	window_load(memory_cpu(cpu->id), &vm->window);
+	cpu->vcpu = vm->vcpu[0];
+	arch_vcpu_load(cpu->vcpu);
+	vm->running = true;
+	vm->first_entry_tsc = rdtsc();
+	run_loop();
+}

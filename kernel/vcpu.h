@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// A vCPU: what KVM's vCPU thread is, an entity of the scheduler without a stack. Its architectural state
+// lives in struct arch_vcpu. State changes happen on the CPU that owns it; other CPUs only set requests.
+#pragma once
+
+#include "kernel/lib/types.h"
+
+struct vm;
+struct arch_vcpu;
+
+enum vcpu_state {
+	VCPU_READY,     // may run, or runs
+	VCPU_BLOCKED,   // HLT; an event makes it ready
+	VCPU_WAIT_SIPI, // after INIT
+	VCPU_STOPPED,   // its VM ended, or it faulted beyond repair
+};
+
+// Why the next entry must be preceded by work. One word, tested once with interrupts off just before
+// entry; set by vcpu_request from any CPU or interrupt handler.
+enum vcpu_request {
+	VCPU_REQ_EVENT = 1 << 0, // look for an interrupt, NMI or exception to inject
+	VCPU_REQ_CPU = 1 << 1,   // this physical CPU has something to serve (timer, input)
+	VCPU_REQ_END = 1 << 2,   // vm->end is set
+	VCPU_REQ_FLUSH = 1 << 3, // nested translations went stale
+	VCPU_REQ_CLOCK = 1 << 4, // publish the paravirtual clock again
+	VCPU_REQ_INIT = 1 << 5,  // INIT arrived
+};
+
+#define VCPU_EXIT_KINDS 48u
+
+struct vcpu_stat {
+	uint64_t exits[VCPU_EXIT_KINDS]; // by enum exit_kind
+	uint64_t injected_irqs, injected_nmis, injected_exceptions;
+	uint64_t halts;
+	uint64_t msr_denied, hypercalls_denied;
+	uint64_t emulated;
+};
+
+struct vcpu {
+	struct vm *vm;
+	struct arch_vcpu *arch;
+	uint32_t requests; // enum vcpu_request, atomic OR; read with interrupts off before entry
+	uint32_t id;       // index in its VM; also its APIC id
+	enum vcpu_state state;
+	struct vcpu_stat stat;
+};
+
+// Sets a request and, when the vCPU runs in guest mode on another CPU, kicks it. Any context.
+void vcpu_request(struct vcpu *vcpu, uint32_t requests);

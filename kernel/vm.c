@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// What devices and handlers may ask of a VM: its clock, timers, lines, buses, and its end (kernel/vdev.h,
+// kernel/vintc.h).
+#include "kernel/vm.h"
+
+#include "arch/x86/cpu/insn.h"
+#include "kernel/clock.h"
+#include "kernel/lib/fmt.h"
+#include "kernel/run.h"
+#include "kernel/vcpu.h"
+#include "kernel/vintc.h"
+
+#define NS_PER_S 1000000000u
+
+// ---- the clock -----------------------------------------------------------------------------------------------
+
+uint64_t vm_now_ns(const struct vm *vm) { return clock_tsc_to_ns(rdtsc() - vm->clock_base_tsc); }
+uint64_t vm_guest_tsc(const struct vm *vm) { return rdtsc() + vm->tsc_offset; }
+uint64_t vm_tsc_khz(const struct vm *vm __unused_arg) { return clock_tsc_khz(); }
+
+uint64_t vm_tsc_to_ns(const struct vm *vm, uint64_t tsc) {
+	uint64_t host = tsc - vm->tsc_offset, now = rdtsc();
+	if ((int64_t)(host - now) < 0) host = now;
+	return clock_tsc_to_ns(host - vm->clock_base_tsc);
+}
+
+uint64_t vm_wall_seconds(const struct vm *vm) { return vm->wall_base_s + vm_now_ns(vm) / NS_PER_S; }
+
+// ---- timers --------------------------------------------------------------------------------------------------
+
+void vm_timer_arm(struct vm *vm, struct timer *t, uint64_t deadline_ns) {
+	timerq_arm(&vm->timers, t, deadline_ns);
+	run_timer_program(vm);
+}
+
+// The hardware timer is left as it is: at worst it fires once with nothing due.
+void vm_timer_cancel(struct vm *vm __unused_arg, struct timer *t) { timerq_cancel(t); }
+
+// ---- lines and chips -------------------------------------------------------------------------------------------
+
+#define PIC_PINS 16u
+#define IOAPIC_PINS 24u
+#define GSI_PIT 0u
+#define IOAPIC_PIT_PIN 2u
+
+void vm_gsi_set(struct vm *vm, uint32_t gsi, bool level) {
+	if (gsi < PIC_PINS && gsi != IOAPIC_PIT_PIN) vpic_pin_set(vm->pic, gsi, level);
+	if (gsi < IOAPIC_PINS) vioapic_pin_set(vm->ioapic, gsi == GSI_PIT ? IOAPIC_PIT_PIN : gsi, level);
+}
+
+struct vdev *vm_lapic(const struct vm *vm, unsigned vcpu_id) { return vm->lapic[vcpu_id]; }
+unsigned vm_vcpu_count(const struct vm *vm) { return vm->vcpu_count; }
+struct vdev *vm_ioapic(const struct vm *vm) { return vm->ioapic; }
+struct vdev *vm_pic(const struct vm *vm) { return vm->pic; }
+struct iobus *vm_pio(struct vm *vm) { return &vm->pio; }
+struct iobus *vm_mmio(struct vm *vm) { return &vm->mmio; }
+
+void vm_vcpu_event(struct vm *vm, unsigned vcpu_id) {
+	struct vcpu *vcpu = vm->vcpu[vcpu_id];
+	if (likely(vcpu != NULL)) vcpu_request(vcpu, VCPU_REQ_EVENT);
+}
+
+void vcpu_request(struct vcpu *vcpu, uint32_t requests) {
+	// One CPU: a request comes from the CPU that runs the vCPU, so it is seen before the next entry. The
+	// atomic is for interrupt handlers.
+	__atomic_fetch_or(&vcpu->requests, requests, __ATOMIC_RELAXED);
+}
+
+// ---- the end ---------------------------------------------------------------------------------------------------
+
+void vm_stop_reason(struct vm *vm, enum vm_end how, uint32_t code, const char *format, ...) {
+	if (vm->stop.requested) return;
+	vm->stop.requested = true;
+	vm->stop.how = how;
+	vm->stop.code = code;
+	va_list args;
+	va_start(args, format);
+	fmt_vprint(vm->stop.reason, sizeof vm->stop.reason, format, args);
+	va_end(args);
+	for (unsigned i = 0; i < vm->vcpu_count; i++) vcpu_request(vm->vcpu[i], VCPU_REQ_END);
+}
+
+void vm_end_request(struct vm *vm, enum vm_end how, uint32_t code) {
+	switch (how) {
+	case VM_END_POWEROFF: vm_stop_reason(vm, how, code, "poweroff"); break;
+	case VM_END_RESET: vm_stop_reason(vm, how, code, "reset"); break;
+	case VM_END_DEBUG_EXIT: vm_stop_reason(vm, how, code, "debug-exit %u", code); break;
+	case VM_END_CRASH: vm_stop_reason(vm, how, code, "crash %u", code); break;
+	}
+}
+
+void vm_guest_error(struct vm *vm, const char *subsystem, const char *format, ...) {
+	vm->guest_errors++;
+	if (!log_allow(&vm->log)) return;
+	char text[LOG_LINE_BYTES];
+	va_list args;
+	va_start(args, format);
+	fmt_vprint(text, sizeof text, format, args);
+	va_end(args);
+	log_print(LOG_WARN, subsystem, "vm=%u %s", vm->id, text);
+}

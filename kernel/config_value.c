@@ -92,16 +92,18 @@ static bool has_control(const char *text) {
 	return false;
 }
 
-// The boot loaders hand files over under these very bytes: relative, / separators, no empty, . or .. part,
-// none of the characters that a file system or a shell pattern takes apart.
+// The boot loaders hand files over under these very bytes: relative, / separators, no empty, . or .. part, no
+// space, nothing that a shell (GRUB's) or a file system takes apart, and no character that UCS-2 lacks.
+static bool path_char(char c) {
+	return (uint8_t)c > ' ' && c != 0x7f && (uint8_t)c < 0xf0 && strchr("\\*?\"'[]{}$:<>|;", c) == NULL;
+}
+
 static bool path_valid(const char *path) {
 	for (const char *part = path;;) {
 		size_t len = 0;
 
-		while (part[len] != 0 && part[len] != '/') {
-			if (strchr("\\*?\"':", part[len]) != NULL) return false;
-			len++;
-		}
+		for (; part[len] != 0 && part[len] != '/'; len++)
+			if (!path_char(part[len])) return false;
 		if (len == 0 || (len == 1 && part[0] == '.') || (len == 2 && part[0] == '.' && part[1] == '.'))
 			return false;
 		if (part[len] == 0) return true;
@@ -125,11 +127,11 @@ static bool string_valid(struct toml *toml, const struct config_key *key, const 
 		return false;
 	}
 	if (key->type == CONFIG_TYPE_PATH && (value->escaped || !path_valid(value->string))) {
-		wrong(
-		    toml, value->at,
-		    "\"%s\" must be a path relative to this file, with / between names, without . or .. and without "
-		    "\\ : * ? and quotes",
-		    key->name);
+		wrong(toml, value->at,
+		      "\"%s\" must be a path relative to this file, with / between names, without . and .. and "
+		      "without spaces, "
+		      "quotes, and \\ * ? [ ] { } $ : < > | ;",
+		      key->name);
 		return false;
 	}
 	return true;

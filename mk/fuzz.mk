@@ -4,6 +4,8 @@ FUZZ :=
 FUZZ_SECONDS ?= 5
 FUZZ_CFLAGS := -std=gnu11 -O1 -g -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Wall -Wextra -Werror
 
+FUZZ += load
+load_FUZZ_SRC = $(LOAD_SRC) kernel/lib/elf.c kernel/lib/source.c kernel/lib/fmt.c kernel/lib/err.c
 FUZZ += elf
 elf_FUZZ_SRC = kernel/lib/elf.c kernel/lib/source.c
 

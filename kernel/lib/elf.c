@@ -159,6 +159,7 @@ int elf_note(const struct elf *elf, const char *owner, uint32_t type, void *desc
 		struct elf_segment segment;
 		int rc = elf_segment(elf, i, &segment);
 
+		if (rc == -ERR_FORMAT || rc == -ERR_TRUNC) continue; // judged when it is loaded
 		if (rc != 0) return rc;
 		if (segment.type != ELF_SEGMENT_NOTE) continue;
 		rc = note_in(elf, &segment, owner, type, desc, size, len);

@@ -44,7 +44,8 @@ __must_check int elf_open(struct elf *elf, const struct source *source);
 // index < segment_count. -ERR_TRUNC, -ERR_FORMAT.
 __must_check int elf_segment(const struct elf *elf, uint32_t index, struct elf_segment *segment);
 // Copies the descriptor of the first note with this owner and type, at most `size` bytes, its true length to
-// *len. -ERR_NOENT when there is none; a malformed note ends the search in its segment.
+// *len. -ERR_NOENT when there is none; malformed segments are passed over, a malformed note ends the search
+// in its segment.
 __must_check int elf_note(const struct elf *elf, const char *owner, uint32_t type, void *desc, size_t size,
                           size_t *len);
 // The function symbol that contains `address`: its name (cut to size bytes, terminated) and the offset of

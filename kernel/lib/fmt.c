@@ -11,7 +11,7 @@ struct out {
 };
 
 struct spec {
-	bool zero, left;
+	bool zero, left, prefix;
 	size_t width;
 	size_t precision; // SIZE_MAX: none given
 	unsigned bytes;   // of the integer argument: 1, 2, 4 or 8
@@ -116,7 +116,8 @@ size_t fmt_vprint(char *dst, size_t size, const char *format, va_list args) {
 		const char *start = at++;
 		struct spec spec = {.precision = SIZE_MAX};
 
-		for (; *at == '0' || *at == '-'; at++) {
+		for (; *at == '0' || *at == '-' || *at == '#'; at++) {
+			spec.prefix = spec.prefix || *at == '#';
 			spec.zero = spec.zero || *at == '0';
 			spec.left = spec.left || *at == '-';
 		}
@@ -149,7 +150,8 @@ size_t fmt_vprint(char *dst, size_t size, const char *format, va_list args) {
 		case 'X': {
 			uint64_t raw = spec.bytes == 8 ? va_arg(args, uint64_t) : va_arg(args, unsigned);
 
-			out_number(&out, &spec, "", zero_extend(raw, spec.bytes), *at == 'u' ? 10 : 16, *at == 'X');
+			const char *prefix = spec.prefix && *at != 'u' && zero_extend(raw, spec.bytes) != 0 ? "0x" : "";
+			out_number(&out, &spec, prefix, zero_extend(raw, spec.bytes), *at == 'u' ? 10 : 16, *at == 'X');
 			break;
 		}
 		case 'p': out_number(&out, &spec, "0x", (uint64_t)(uintptr_t)va_arg(args, void *), 16, false); break;

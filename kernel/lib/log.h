@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One log line = level, subsystem, text, no newline given by the caller. Lines go to the sink set at
+// One log line = level, subsystem, text, no newline given by the caller. A NULL subsystem makes the text alone
+// the line: the few that people and scripts wait for ("vm "name" stopped: reason"). Lines go to the sink set at
 // boot (console) or by a test; without a sink they are dropped. What a guest can trigger uses
 // log_limited with a bucket in the guest's own object, so one VM can never flood the log.
 #pragma once

@@ -16,7 +16,7 @@ extern struct svm_caps svm_caps;
 
 struct svm_vcpu {
 	struct vmcb *vmcb;
-	uint64_t asid_generation; // 0: has none
+	uint64_t asid_generation; // of the CPU's pool when the ASID was taken
 	// NMI masking (APM vol. 2, 15.20 has no virtual NMIs on this generation): after an injected NMI the IRET
 	// is intercepted; the mask ends when that IRET has completed.
 	bool nmi_masked;

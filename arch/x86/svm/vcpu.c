@@ -14,6 +14,7 @@ struct asid_pool {
 	uint32_t next;
 };
 static struct asid_pool asid_pool[CPU_MAX];
+#define ASID_NONE UINT64_MAX
 
 static void asid_take(struct svm_vcpu *svm, struct asid_pool *pool) {
 	svm->vmcb->tlb_control = SVM_TLB_KEEP;
@@ -104,7 +105,7 @@ static void state_reset(struct vmcb *v) {
 void svm_vcpu_reset(struct vcpu *vcpu) {
 	struct svm_vcpu *svm = svm_of(vcpu);
 	memset(svm->vmcb, 0, sizeof *svm->vmcb);
-	svm->asid_generation = 0;
+	svm->asid_generation = ASID_NONE;
 	svm->nmi_masked = svm->iret_wait = svm->stepping = false;
 	controls_set(vcpu, svm->vmcb);
 	state_reset(svm->vmcb);

@@ -2,7 +2,7 @@
 # Test guests: tests/guest/NAME/*.{c,asm} with tests/guest/lib become build/guest/NAME.elf (32-bit ELF file,
 # for QEMU -kernel, GRUB and Bulkhead alike); flat real-mode code becomes build/guest/NAME.bin.
 # NAME_HEADER is mb1 (default), mb2 or pvh.
-GUEST64 := longmode cpuid msr module pvh multiboot2 exceptions lapic_timer pic ioapic hlt_wake \
+GUEST64 := bench longmode cpuid msr module pvh multiboot2 exceptions lapic_timer pic ioapic hlt_wake \
 	triple_fault reboot poweroff mmio_forms wild_memory port_storm msr_storm garbage hypercall self_ipi \
 	nmi irq_window cr_access debug_regs fpu
 GUEST32 := protected realboot

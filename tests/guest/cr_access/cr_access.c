@@ -116,13 +116,14 @@ static void test_cr4(void) {
 	}
 	cr4_write(start);
 	struct cpuid one = cpuid(1, 0);
-	EXPECT_TRAP_UNLESS(on_tcg(), VEC_GP, 0, cr4_write(start | BIT(31)));
-	EXPECT_TRAP_UNLESS(on_tcg(), VEC_GP, 0, cr4_write(start | BIT(40)));
-	EXPECT_TRAP_UNLESS(on_tcg(), VEC_GP, 0, cr4_write(start | BIT(15)));
-	if (!on_tcg()) EXPECT_TRAP(VEC_GP, 0, cr4_write(start & ~CR4_PAE)); // in long mode
-	if (!(one.ecx >> 17 & 1)) EXPECT_TRAP_UNLESS(on_tcg(), VEC_GP, 0, cr4_write(start | CR4_PCIDE));
+	if (on_bare_tcg()) return; // takes what it should refuse, and hangs
+	EXPECT_TRAP(VEC_GP, 0, cr4_write(start | BIT(31)));
+	EXPECT_TRAP(VEC_GP, 0, cr4_write(start | BIT(40)));
+	EXPECT_TRAP(VEC_GP, 0, cr4_write(start | BIT(15)));
+	EXPECT_TRAP(VEC_GP, 0, cr4_write(start & ~CR4_PAE)); // in long mode
+	if (!(one.ecx >> 17 & 1)) EXPECT_TRAP(VEC_GP, 0, cr4_write(start | CR4_PCIDE));
 	if (on_bulkhead()) {
-		EXPECT_TRAP_UNLESS(on_tcg(), VEC_GP, 0, cr4_write(start | CR4_VMXE));
+		EXPECT_TRAP(VEC_GP, 0, cr4_write(start | CR4_VMXE));
 		cr4_write(start);
 		CHECK_EQ(cr4_read() & CR4_VMXE, 0);
 	}

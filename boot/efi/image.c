@@ -53,6 +53,10 @@ int image_check(struct image *image, const struct source *file, char *why, size_
 		return refuse(ERR_TRUNC, "its header tables end after the file: the file is cut short");
 	if (err) return refuse(-err, "it is not an ELF file");
 	const struct elf *elf = &image->elf;
+	// Nothing here needs sections, but their table is the end of the file as the linker writes it: elf_open
+	// found it cut off, then more may be missing than segments tell.
+	if (elf->sections_offset != 0 && elf->section_count == 0)
+		return refuse(ERR_TRUNC, "its section table ends after the file: the file is cut short");
 	if (!elf->is64 || elf->machine != ELF_MACHINE_X86_64 || elf->type != ELF_TYPE_EXEC)
 		return refuse(ERR_FORMAT, "it is not an x86-64 executable");
 	if (elf->segment_count == 0 || elf->segment_count > IMAGE_SEGMENTS_MAX)

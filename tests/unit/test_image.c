@@ -85,6 +85,18 @@ static void check_truncated_anywhere_is_refused(void **state __unused_arg) {
 	assert_non_null(strstr(why, "cut short"));
 }
 
+static void check_cut_off_section_table_is_refused(void **state __unused_arg) {
+	struct image image;
+	put_le64(file + 40, FILE_BYTES - 64);
+	put_le16(file + 58, 64);
+	put_le16(file + 60, 1);
+	assert_int_equal(check(&image, sizeof file), 0);
+	put_le16(file + 60, 2);
+	assert_int_equal(check(&image, sizeof file), -ERR_TRUNC);
+	put_le64(file + 40, FILE_BYTES + 1000);
+	assert_int_equal(check(&image, sizeof file), -ERR_TRUNC);
+}
+
 static void check_foreign_file_is_refused(void **state __unused_arg) {
 	struct image image;
 	file[0] = 'M';
@@ -139,6 +151,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup(check_whole_file_passes_and_loads, setup),
 	    cmocka_unit_test_setup(check_truncated_anywhere_is_refused, setup),
+	    cmocka_unit_test_setup(check_cut_off_section_table_is_refused, setup),
 	    cmocka_unit_test_setup(check_foreign_file_is_refused, setup),
 	    cmocka_unit_test_setup(check_bad_segments_are_refused, setup),
 	    cmocka_unit_test_setup(check_entry_outside_code_is_refused, setup),

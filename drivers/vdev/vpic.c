@@ -71,8 +71,9 @@ static unsigned highest(const struct vpic_chip_state *chip, unsigned set, unsign
 
 // The input this chip requests service for now, NONE without one.
 static unsigned chip_request(const struct vpic *pic, const struct vpic_chip_state *chip) {
-	unsigned wanted_rank, served_rank;
-	unsigned wanted = highest(chip, chip->irr & ~chip->imr & 0xFFu, &wanted_rank);
+	unsigned wanted_rank, served_rank, unmasked = chip->irr & ~chip->imr & 0xFFu;
+	if (unmasked == 0) return NONE; // as always once a guest uses the I/O APIC
+	unsigned wanted = highest(chip, unmasked, &wanted_rank);
 	unsigned served = chip->isr;
 	// Special mask mode: a masked input in service holds nobody back, but itself.
 	if (chip->special_mask) served &= (unsigned)~chip->imr;

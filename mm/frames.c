@@ -39,8 +39,8 @@ static uint64_t word_mask(uint64_t w, uint64_t bit, uint64_t end) {
 }
 
 // Marks a run free or used; every frame of it must be in the other state.
-static void region_mark(struct frames *f, struct frames_region *r, uint64_t pfn, uint64_t pages,
-                        bool is_free) {
+static void region_mark(struct frames *f, struct frames_region *r, uint64_t pfn, uint64_t pages, bool is_free)
+    __requires_lock(f->lock) {
 	uint64_t *words = region_words(r);
 	uint16_t *counts = region_counts(r);
 	uint64_t bit = region_bit(r, pfn), end = bit + pages;
@@ -134,7 +134,7 @@ static uint64_t region_find(const struct frames *f, const struct frames_region *
 }
 
 static bool find(struct frames *f, const struct frames_request *q, bool broken, struct frames_region **region,
-                 uint64_t *pfn) {
+                 uint64_t *pfn) __requires_lock(f->lock) {
 	for (uint32_t i = 0; i < f->region_count; i++) {
 		struct frames_region *r = &f->region[q->zone == FRAMES_POOL ? i : f->region_count - 1 - i];
 		uint64_t found = region_find(f, r, q, broken);
@@ -152,8 +152,11 @@ int frames_alloc(struct frames *f, const struct frames_request *request, pfn_t *
 	struct frames_region *r;
 	uint64_t pfn;
 	bool small = q->pages < FRAMES_BLOCK_PAGES && q->align_pages < FRAMES_BLOCK_PAGES;
-	if (!(small && find(f, q, true, &r, &pfn)) && !find(f, q, false, &r, &pfn)) return -ERR_NOMEM;
-	region_mark(f, r, pfn, q->pages, false);
+	lock_acquire(&f->lock);
+	bool found = (small && find(f, q, true, &r, &pfn)) || find(f, q, false, &r, &pfn);
+	if (found) region_mark(f, r, pfn, q->pages, false);
+	lock_release(&f->lock);
+	if (!found) return -ERR_NOMEM;
 	first->v = pfn;
 	return 0;
 }
@@ -168,7 +171,7 @@ int frames_alloc_zeroed(struct frames *f, hpa_t *frame) {
 }
 
 // The region that holds pfn, NULL when nobody manages it.
-static struct frames_region *region_of(struct frames *f, uint64_t pfn) {
+static struct frames_region *region_of(struct frames *f, uint64_t pfn) __requires_lock(f->lock) {
 	uint32_t low = 0, high = f->region_count;
 	while (low < high) {
 		uint32_t mid = (low + high) / 2;
@@ -182,6 +185,7 @@ static struct frames_region *region_of(struct frames *f, uint64_t pfn) {
 
 void frames_free(struct frames *f, pfn_t first, uint64_t pages) {
 	uint64_t pfn = first.v, end = pfn + pages;
+	lock_acquire(&f->lock);
 	while (pfn < end) { // a run may span the border of two nodes' regions
 		struct frames_region *r = region_of(f, pfn);
 		assert(r != NULL);
@@ -189,38 +193,49 @@ void frames_free(struct frames *f, pfn_t first, uint64_t pages) {
 		region_mark(f, r, pfn, n, true);
 		pfn += n;
 	}
+	lock_release(&f->lock);
+}
+
+// One pass over [first, end): is all that is managed free? Or, with take, takes it.
+static bool reserve_pass(struct frames *f, uint64_t first, uint64_t end, bool take) __requires_lock(f->lock) {
+	for (uint32_t i = 0; i < f->region_count; i++) {
+		struct frames_region *r = &f->region[i];
+		uint64_t from = max_u64(first, r->first), to = min_u64(end, region_end(r));
+		if (from >= to) continue;
+		if (!take && region_next(r, from, to, false) != NONE) return false;
+		if (!take) continue;
+		region_mark(f, r, from, to - from, false);
+		f->total[r->zone] -= to - from;
+	}
+	return true;
 }
 
 int frames_reserve(struct frames *f, hpa_t base, uint64_t bytes) {
 	if (bytes == 0) return 0;
-	uint64_t first = base.v >> PAGE_SHIFT, last = (base.v + (bytes - 1)) >> PAGE_SHIFT;
-	for (int pass = 0; pass < 2; pass++) { // check everything, then take everything
-		for (uint32_t i = 0; i < f->region_count; i++) {
-			struct frames_region *r = &f->region[i];
-			uint64_t from = max_u64(first, r->first), to = min_u64(last + 1, region_end(r));
-			if (from >= to) continue;
-			if (pass == 0) {
-				if (region_next(r, from, to, false) != NONE) return -ERR_BUSY;
-				continue;
-			}
-			region_mark(f, r, from, to - from, false);
-			f->total[r->zone] -= to - from;
-		}
-	}
-	return 0;
+	uint64_t first = base.v >> PAGE_SHIFT, end = ((base.v + (bytes - 1)) >> PAGE_SHIFT) + 1;
+	lock_acquire(&f->lock);
+	bool is_free = reserve_pass(f, first, end, false);
+	if (is_free) reserve_pass(f, first, end, true);
+	lock_release(&f->lock);
+	return is_free ? 0 : -ERR_BUSY;
 }
 
-uint64_t frames_free_count(const struct frames *f, enum frames_zone zone) { return f->free[zone]; }
+uint64_t frames_free_count(const struct frames *f, enum frames_zone zone) {
+	return __atomic_load_n(&f->free[zone], __ATOMIC_RELAXED);
+}
 
-bool frames_pool_range(const struct frames *f, unsigned index, hpa_t *base, uint64_t *bytes) {
-	for (uint32_t i = 0; i < f->region_count; i++) {
+bool frames_pool_range(struct frames *f, unsigned index, hpa_t *base, uint64_t *bytes) {
+	bool found = false;
+	lock_acquire(&f->lock);
+	for (uint32_t i = 0; i < f->region_count && !found; i++) {
 		const struct frames_region *r = &f->region[i];
 		if (r->zone != FRAMES_POOL || index-- != 0) continue;
 		*base = hpa(r->first << PAGE_SHIFT);
 		*bytes = r->pages << PAGE_SHIFT;
-		return true;
+		found = true;
 	}
-	return false;
+	lock_release(&f->lock);
+	return found;
 }
 
 // ---- lists of runs -----------------------------------------------------------------------------------

@@ -3,9 +3,10 @@
 // ranges and the only memory in the permanent map, and guest memory, which is never in it. One bit a
 // frame and a count per 2 MiB block, kept in the pool itself (about 1/28000 of the memory); giving back
 // can never fail. Memory below 1 MiB is never handed out (firmware writes there; the AP trampoline and
-// real-mode data live there). Locking: the caller's frames lock, or a single CPU at boot.
+// real-mode data live there). Every call takes the allocator's own lock.
 #pragma once
 
+#include "kernel/lib/lock.h"
 #include "mm/addr.h"
 
 // ---- reaching a pool frame ---------------------------------------------------------------------
@@ -47,6 +48,7 @@ struct frames_region {
 };
 
 struct frames {
+	struct lock lock; // LOCK_RANK_FRAMES: everything here
 	uint32_t region_count;
 	uint32_t colours; // number of page colours, a power of two up to 64
 	uint64_t total[FRAMES_ZONE_COUNT], free[FRAMES_ZONE_COUNT]; // frames
@@ -107,6 +109,7 @@ void frames_free_extents(struct frames *f, const struct extent *list, unsigned c
 // it needs more than max.
 __must_check int extents_slice(const struct extent *list, unsigned count, uint64_t first, uint64_t pages,
                                struct extent *out, unsigned max, unsigned *out_count);
+// Frames free at this moment.
 uint64_t frames_free_count(const struct frames *f, enum frames_zone zone);
 // The pool's ranges in ascending order, for the direct map: false when index is past the last.
-bool frames_pool_range(const struct frames *f, unsigned index, hpa_t *base, uint64_t *bytes);
+bool frames_pool_range(struct frames *f, unsigned index, hpa_t *base, uint64_t *bytes);

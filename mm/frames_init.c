@@ -167,6 +167,7 @@ static int meta_place(struct frames *f) {
 
 int frames_init(struct frames *f, struct frames_range *ranges, unsigned count, uint64_t pool_bytes) {
 	memset(f, 0, sizeof *f);
+	lock_init(&f->lock, LOCK_RANK_FRAMES);
 	f->colours = 1;
 	if (pool_bytes == 0 || pool_bytes > DIRECT_BYTES) return -ERR_INVAL;
 	sort(ranges, count);
@@ -184,7 +185,7 @@ int frames_init(struct frames *f, struct frames_range *ranges, unsigned count, u
 }
 
 // Splits a region at a block border, so that each part can have its own node.
-static void region_split(struct frames *f, uint32_t at, uint64_t pfn) {
+static void region_split(struct frames *f, uint32_t at, uint64_t pfn) __requires_lock(f->lock) {
 	if (f->region_count == FRAMES_REGION_MAX) return;
 	uint64_t end = f->region[at].first + f->region[at].pages;
 	region_insert(f, at + 1, pfn, end - pfn, f->region[at].zone);
@@ -205,6 +206,7 @@ static void region_split(struct frames *f, uint32_t at, uint64_t pfn) {
 void frames_node_set(struct frames *f, uint64_t base, uint64_t bytes, uint8_t node) {
 	uint64_t block = align_up(base, PAGE_2M_BYTES) >> PAGE_SHIFT;
 	uint64_t end = align_down(base + bytes, PAGE_2M_BYTES) >> PAGE_SHIFT;
+	lock_acquire(&f->lock);
 	for (uint32_t i = 0; i < f->region_count; i++) {
 		uint64_t first = f->region[i].first, last = first + f->region[i].pages;
 		if (last <= block || first >= end) continue;
@@ -215,9 +217,12 @@ void frames_node_set(struct frames *f, uint64_t base, uint64_t bytes, uint8_t no
 		if (last > end) region_split(f, i, end);
 		f->region[i].node = node;
 	}
+	lock_release(&f->lock);
 }
 
 void frames_colours_set(struct frames *f, uint32_t colours) {
 	assert(is_pow2(colours) && colours <= 64);
+	lock_acquire(&f->lock);
 	f->colours = colours;
+	lock_release(&f->lock);
 }

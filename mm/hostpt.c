@@ -76,6 +76,7 @@ int hostpt_init(struct hostpt *h, struct frames *f, unsigned levels, unsigned le
                 const struct hostpt_section *sections, unsigned count, hostpt_shootdown_fn *shootdown) {
 	static const unsigned shared[] = {IO_SLOT, STACKS_SLOT, KERNEL_SLOT};
 	*h = (struct hostpt){.frames = f, .shootdown = shootdown};
+	lock_init(&h->lock, LOCK_RANK_HOST_PAGES);
 	pt_store_init(&h->store, f, &h->pt);
 	int err = pt_init(&h->pt, &hostpt_format, levels, leaf_levels, &pt_store_ops, &h->store);
 	h->pt.keep_level = PT_LEVEL_4K;
@@ -150,11 +151,15 @@ void hostpt_cpu_live(const struct hostpt_cpu *c) {
 }
 
 int hostpt_low_map(struct hostpt *h, hpa_t base, uint64_t bytes) {
-	if (h->low.levels != 0) return -ERR_EXIST;
+	int err = -ERR_EXIST;
 	if (range_wraps(base.v, bytes) || base.v + bytes > 4 * GIB) return -ERR_RANGE;
-	pt_store_init(&h->low_store, h->frames, &h->low);
-	int err = pt_init(&h->low, &hostpt_format, h->pt.levels, PT_LEAF_4K, &pt_store_ops, &h->low_store);
-	if (err == 0) err = pt_map(&h->low, base.v, base, bytes, prot_attr(HOSTPT_RX));
+	lock_acquire(&h->lock);
+	if (h->low.levels == 0) {
+		pt_store_init(&h->low_store, h->frames, &h->low);
+		err = pt_init(&h->low, &hostpt_format, h->pt.levels, PT_LEAF_4K, &pt_store_ops, &h->low_store);
+		if (err == 0) err = pt_map(&h->low, base.v, base, bytes, prot_attr(HOSTPT_RX));
+	}
+	lock_release(&h->lock);
 	return err;
 }
 
@@ -176,7 +181,8 @@ static uint64_t io_place(uint64_t at, uint64_t base, uint64_t bytes) {
 }
 
 // First fit, a page of guard around each; false when there is no room.
-static bool io_find(const struct hostpt *h, uint64_t base, uint64_t bytes, uint32_t *index, uint64_t *va) {
+static bool io_find(const struct hostpt *h, uint64_t base, uint64_t bytes, uint32_t *index, uint64_t *va)
+    __requires_lock(h->lock) {
 	uint64_t at = IO_BASE + PAGE_BYTES;
 	if (h->io_count == HOSTPT_IO_MAX || bytes > IO_BYTES) return false;
 	for (uint32_t i = 0; i <= h->io_count; i++) {
@@ -192,20 +198,28 @@ static bool io_find(const struct hostpt *h, uint64_t base, uint64_t bytes, uint3
 	return false;
 }
 
-int hostmap_io(struct hostpt *h, hpa_t base, uint64_t bytes, enum pt_type type, enum hostpt_prot prot,
-               void **va) {
-	uint64_t first = align_down(base.v, PAGE_BYTES), offset = page_offset(base.v);
-	if (bytes == 0 || bytes > IO_BYTES || range_wraps(base.v, bytes) || prot == HOSTPT_RX) return -ERR_INVAL;
-	uint64_t whole = align_up(offset + bytes, PAGE_BYTES), at;
+static int io_map(struct hostpt *h, hpa_t first, uint64_t bytes, uint32_t attr, uint64_t *va)
+    __requires_lock(h->lock) {
 	uint32_t index;
-	if (!io_find(h, first, whole, &index, &at)) return -ERR_NOMEM;
-	int err = pt_map(&h->pt, at, hpa(first), whole, prot_attr(prot) | PT_GLOBAL | PT_TYPE(type));
+	if (!io_find(h, first.v, bytes, &index, va)) return -ERR_NOMEM;
+	int err = pt_map(&h->pt, *va, first, bytes, attr);
 	if (err != 0) return err;
 	memmove(&h->io[index + 1], &h->io[index], (h->io_count - index) * sizeof h->io[0]);
-	h->io[index] = (struct hostpt_io){.va = at, .bytes = whole};
+	h->io[index] = (struct hostpt_io){.va = *va, .bytes = bytes};
 	h->io_count++;
-	*va = (void *)(at + offset);
 	return 0;
+}
+
+int hostmap_io(struct hostpt *h, hpa_t base, uint64_t bytes, enum pt_type type, enum hostpt_prot prot,
+               void **va) {
+	uint64_t first = align_down(base.v, PAGE_BYTES), offset = page_offset(base.v), at;
+	if (bytes == 0 || bytes > IO_BYTES || range_wraps(base.v, bytes) || prot == HOSTPT_RX) return -ERR_INVAL;
+	lock_acquire(&h->lock);
+	int err = io_map(h, hpa(first), align_up(offset + bytes, PAGE_BYTES),
+	                 prot_attr(prot) | PT_GLOBAL | PT_TYPE(type), &at);
+	lock_release(&h->lock);
+	if (err == 0) *va = (void *)(at + offset);
+	return err;
 }
 
 // Removes shared translations from the TLBs of all CPUs; global ones need INVLPG.
@@ -217,6 +231,7 @@ static void shared_flush(struct hostpt *h, uint64_t va, uint64_t bytes) {
 void hostunmap_io(struct hostpt *h, void *va) {
 	uint64_t at = align_down((uintptr_t)va, PAGE_BYTES);
 	uint32_t i = 0;
+	lock_acquire(&h->lock);
 	while (i < h->io_count && h->io[i].va != at) i++;
 	assert(i < h->io_count);
 	uint64_t bytes = h->io[i].bytes;
@@ -225,6 +240,7 @@ void hostunmap_io(struct hostpt *h, void *va) {
 	shared_flush(h, at, bytes);
 	h->io_count--;
 	memmove(&h->io[i], &h->io[i + 1], (h->io_count - i) * sizeof h->io[0]);
+	lock_release(&h->lock);
 }
 
 int hostmap_stack(struct hostpt *h, unsigned index, unsigned pages, void **top) {
@@ -234,7 +250,9 @@ int hostmap_stack(struct hostpt *h, unsigned index, unsigned pages, void **top) 
 	pfn_t pfn;
 	int err = frames_alloc(h->frames, &FRAMES_REQUEST(FRAMES_POOL, pages), &pfn);
 	if (err != 0) return err;
+	lock_acquire(&h->lock);
 	err = pt_map(&h->pt, end - bytes, pfn_hpa(pfn), bytes, prot_attr(HOSTPT_RW) | PT_GLOBAL);
+	lock_release(&h->lock);
 	if (err != 0) {
 		frames_free(h->frames, pfn, pages);
 		return err;

@@ -6,7 +6,7 @@
 //
 // Order at boot: frames_init, hostpt_init, hostpt_cpu_init(boot CPU), hostpt_cpu_live. The PAT register
 // of every CPU must hold HOSTPT_PAT, EFER.NXE, CR0.WP and CR4.PGE must be set before its root is loaded.
-// Locking: the caller's mm lock, except the temporary mappings, which only their own CPU touches.
+// Every call that changes what is shared takes the host's own lock; a CPU's own part is touched by that CPU.
 #pragma once
 
 #include "mm/layout.h"
@@ -40,6 +40,7 @@ struct hostpt {
 	struct pt pt;  // master, never loaded itself; its tables are never freed
 	struct pt low; // identity map of the AP trampoline; hangs in a CPU's root only while wanted
 	struct pt_store store, low_store;
+	struct lock lock; // LOCK_RANK_HOST_PAGES: pt, low, io
 	struct frames *frames;
 	hostpt_shootdown_fn *shootdown;
 	hpa_t pml4; // of the master

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Objects of one fixed size out of pool frames: counted, zeroed when handed out, given back page by
 // page when a slab is empty. For what is smaller than some pages; page-sized hardware structures come
-// from frames_alloc directly. Locking: the caller's (the frames lock is taken by whoever calls).
+// from frames_alloc directly. Locking: the lock of whoever owns the pool.
 #pragma once
 
 #include "kernel/lib/list.h"

@@ -7,6 +7,7 @@
 
 int nested_init(struct nested *n, struct frames *f, const struct pt_format *format, unsigned levels,
                 unsigned leaf_levels) {
+	lock_init(&n->lock, LOCK_RANK_NESTED_PAGES);
 	pt_store_init(&n->store, f, &n->pt);
 	return pt_init(&n->pt, format, levels, leaf_levels, &pt_store_ops, &n->store);
 }
@@ -16,7 +17,11 @@ void nested_destroy(struct nested *n) {
 	nested_reclaim(n, UINT64_MAX);
 }
 
-void nested_reclaim(struct nested *n, uint64_t flushed) { pt_store_reclaim(&n->store, flushed); }
+void nested_reclaim(struct nested *n, uint64_t flushed) {
+	lock_acquire(&n->lock);
+	pt_store_reclaim(&n->store, flushed);
+	lock_release(&n->lock);
+}
 
 static bool logs_by_flag(const struct nested *n) { return n->pt.format->dirty != 0; }
 
@@ -33,13 +38,23 @@ int nested_map_slot(struct nested *n, const struct memslot *slot) {
 	// The type of memory is write-back and the guest's PAT may weaken it; a device is never cached.
 	if ((slot->flags & MEMSLOT_MMIO) != 0) attr |= PT_TYPE(PT_UC);
 	if ((attr & PT_WRITE) != 0) attr |= PT_DIRTY; // until logging starts nobody asks
-	return memslot_map(slot, &n->pt, attr);
+	lock_acquire(&n->lock);
+	int err = memslot_map(slot, &n->pt, attr);
+	lock_release(&n->lock);
+	return err;
 }
 
-void nested_unmap_slot(struct nested *n, const struct memslot *slot) { memslot_unmap(slot, &n->pt); }
+void nested_unmap_slot(struct nested *n, const struct memslot *slot) {
+	lock_acquire(&n->lock);
+	memslot_unmap(slot, &n->pt);
+	lock_release(&n->lock);
+}
 
 int nested_protect(struct nested *n, gfn_t gfn, uint64_t pages, uint32_t rights) {
-	return pt_protect(&n->pt, gfn_gpa(gfn).v, pages << PAGE_SHIFT, rights);
+	lock_acquire(&n->lock);
+	int err = pt_protect(&n->pt, gfn_gpa(gfn).v, pages << PAGE_SHIFT, rights);
+	lock_release(&n->lock);
+	return err;
 }
 
 int nested_translate(const struct nested *n, gpa_t a, struct pt_mapping *out) {
@@ -60,7 +75,7 @@ static int ignore(void *ctx __unused_arg, const struct pt_mapping *mapping __unu
 
 // Collects with `fn` what was written, and makes the next write seen. By flag: the leaves whose dirty flag
 // was set. By write protection: the leaves that are writable again.
-static void collect(struct nested *n, const struct memslot *slot, pt_walk_fn *fn) {
+static void collect(struct nested *n, const struct memslot *slot, pt_walk_fn *fn) __requires_lock(n->lock) {
 	uint64_t va = gfn_gpa(slot->base).v, bytes = slot->pages << PAGE_SHIFT;
 	int err;
 	if (logs_by_flag(n)) {
@@ -75,16 +90,21 @@ static void collect(struct nested *n, const struct memslot *slot, pt_walk_fn *fn
 int nested_log_start(struct nested *n, const struct memslot *slot) {
 	if (slot->dirty == NULL) return -ERR_INVAL;
 	uint64_t va = gfn_gpa(slot->base).v, bytes = slot->pages << PAGE_SHIFT;
+	lock_acquire(&n->lock);
 	int err = pt_split(&n->pt, va, bytes, PT_LEVEL_4K);
-	if (err != 0) {
+	if (err == 0)
+		collect(n, slot, ignore);
+	else
 		pt_merge(&n->pt, va, bytes);
-		return err;
-	}
-	collect(n, slot, ignore);
-	return 0;
+	lock_release(&n->lock);
+	return err;
 }
 
-void nested_log_collect(struct nested *n, const struct memslot *slot) { collect(n, slot, mark); }
+void nested_log_collect(struct nested *n, const struct memslot *slot) {
+	lock_acquire(&n->lock);
+	collect(n, slot, mark);
+	lock_release(&n->lock);
+}
 
 bool nested_log_fault(struct nested *n, const struct memslot_table *table, gpa_t a) {
 	const struct memslot *slot = memslot_find(table, gpa_gfn(a));
@@ -98,7 +118,9 @@ bool nested_log_fault(struct nested *n, const struct memslot_table *table, gpa_t
 
 void nested_log_stop(struct nested *n, const struct memslot *slot) {
 	uint64_t va = gfn_gpa(slot->base).v, bytes = slot->pages << PAGE_SHIFT;
+	lock_acquire(&n->lock);
 	int err = pt_protect(&n->pt, va, bytes, slot_rights(slot));
 	assert(err == 0);
 	pt_merge(&n->pt, va, bytes);
+	lock_release(&n->lock);
 }

@@ -4,13 +4,14 @@
 // flushed. A CPU that finds nested_generation() differ from what it flushed at last flushes before it
 // enters the guest; a nested fault on an address that is mapped is spurious (a stale entry) and is
 // answered by flushing and entering again.
-// Locking: the VM's nested lock around everything but nested_generation.
+// Every call that changes takes the tree's own lock; nested_translate and nested_generation take none.
 #pragma once
 
 #include "mm/memslot.h"
 #include "mm/pt_store.h"
 
 struct nested {
+	struct lock lock; // LOCK_RANK_NESTED_PAGES: pt and store
 	struct pt pt;
 	struct pt_store store;
 };

@@ -67,8 +67,8 @@ header:
 	dd 12, LOADED(mb2_entry), 0
 
 	align 8, db 0
-	dw MB2_TAG_FB, MB2_OPTIONAL  ; any size, 32 bits a pixel; text mode is fine
-	dd 20, 0, 0, 32, 0
+	dw MB2_TAG_FB, MB2_OPTIONAL  ; a wish: without a size GRUB picks 24 bits a pixel; text mode is fine
+	dd 20, 1024, 768, 32, 0
 
 	align 8, db 0
 	dw MB2_TAG_ALIGN, 0          ; modules start on pages

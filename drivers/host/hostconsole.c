@@ -3,8 +3,6 @@
 // serial port is the other.
 #include "drivers/host/hostconsole.h"
 
-#include "arch/x86/cpu/trap.h"
-#include "drivers/host/apic.h"
 #include "drivers/host/console.h"
 #include "drivers/host/fb.h"
 #include "drivers/host/hostio.h"
@@ -139,33 +137,29 @@ bool hostconsole_has_keyboard(void) { return host.ps2.present; }
 
 // ---- interrupts --------------------------------------------------------------------------------------------
 
-static void hostconsole_irq(void) {
-	hostconsole_interrupt();
-	apic_eoi();
-}
-
-static int route(const struct acpi_info *info, unsigned irq, uint32_t apic_id, uint8_t vector) {
+static int route(const struct acpi_info *info, unsigned irq, uint32_t apic_id, uint8_t vector,
+                 trap_irq_fn *handler) {
 	uint16_t flags;
 	const uint32_t gsi = acpi_isa_gsi(info, irq, &flags);
-	trap_irq_set(vector, hostconsole_irq);
+	trap_irq_set(vector, handler);
 	return ioapic_route(gsi, flags, apic_id, vector);
 }
 
-int hostconsole_interrupts(const struct acpi_info *info, uint32_t apic_id) {
+int hostconsole_interrupts(const struct acpi_info *info, uint32_t apic_id, trap_irq_fn *handler) {
 	int err = 0;
 	if (host.uart.present) {
-		err = route(info, UART_COM1_IRQ, apic_id, HOST_VEC_SERIAL);
+		err = route(info, UART_COM1_IRQ, apic_id, HOST_VEC_SERIAL, handler);
 		if (err != 0) return err;
 		uart_interrupts(&host.uart, true, false);
 	}
-	if (host.ps2.present) err = route(info, PS2_KEYBOARD_IRQ, apic_id, HOST_VEC_KEYBOARD);
+	if (host.ps2.present) err = route(info, PS2_KEYBOARD_IRQ, apic_id, HOST_VEC_KEYBOARD, handler);
 	// What came before the routing left its line up without an edge: take it now.
 	hostconsole_interrupt();
 	return err;
 }
 
 void hostconsole_interrupt(void) {
-	uart_ack(&host.uart);
 	(void)console_poll();
 	(void)console_step();
+	uart_rearm(&host.uart);
 }

@@ -3,6 +3,7 @@
 // drivers/host/console as sinks and sources. Boot CPU; the interrupt functions with interrupts off.
 #pragma once
 
+#include "arch/x86/cpu/trap.h"
 #include "drivers/host/acpi.h"
 #include "kernel/abi/bootinfo.h"
 
@@ -17,8 +18,9 @@ bool hostconsole_has_serial(void);
 bool hostconsole_has_screen(void);
 bool hostconsole_has_keyboard(void);
 // After ioapic_init and apic_cpu_init: routes the serial and keyboard interrupts to HOST_VEC_SERIAL and
-// HOST_VEC_KEYBOARD on this APIC id, sets their handlers and turns them on. -ERR_NOENT, -ERR_RANGE as
-// ioapic_route; the console then works by polling (console_poll, console_step).
-__must_check int hostconsole_interrupts(const struct acpi_info *info, uint32_t apic_id);
-// What those handlers do before EOI: take input, send a piece of output. Also what a poll does.
+// HOST_VEC_KEYBOARD on this APIC id, sets `handler` for both and turns them on. The handler calls
+// hostconsole_interrupt, then apic_eoi. -ERR_NOENT, -ERR_RANGE as ioapic_route; the console then works by
+// polling (console_poll, console_step).
+__must_check int hostconsole_interrupts(const struct acpi_info *info, uint32_t apic_id, trap_irq_fn *handler);
+// Takes input and sends a piece of output; bounded.
 void hostconsole_interrupt(void);

@@ -121,16 +121,22 @@ size_t uart_read(struct uart *uart, uint8_t *bytes, size_t count) {
 	return count;
 }
 
+static void write_enables(const struct uart *u) {
+	reg_write(u, UART_IER,
+	          (uint8_t)((u->rx_interrupt ? IER_RECEIVE : 0) | (u->tx_interrupt ? IER_TRANSMIT : 0)));
+}
+
 void uart_interrupts(struct uart *uart, bool receive, bool transmit) {
 	if (!uart->present || (uart->rx_interrupt == receive && uart->tx_interrupt == transmit)) return;
 	uart->rx_interrupt = receive;
 	uart->tx_interrupt = transmit;
-	reg_write(uart, UART_IER, (uint8_t)((receive ? IER_RECEIVE : 0) | (transmit ? IER_TRANSMIT : 0)));
+	write_enables(uart);
 }
 
-void uart_ack(struct uart *uart) {
-	// Reading IIR clears the transmitter-empty cause; a modem-status or line-status cause is cleared too.
+void uart_rearm(struct uart *uart) {
 	if (!uart->present) return;
-	(void)reg_read(uart, UART_IIR);
+	(void)reg_read(uart, UART_IIR); // clears the transmitter-empty cause
 	(void)reg_read(uart, UART_MSR);
+	reg_write(uart, UART_IER, 0);
+	write_enables(uart);
 }

@@ -31,5 +31,6 @@ void uart_drain(struct uart *uart);
 size_t uart_read(struct uart *uart, uint8_t *bytes, size_t count);
 // Turns the receive and the transmitter-empty interrupts on or off.
 void uart_interrupts(struct uart *uart, bool receive, bool transmit);
-// Interrupt handler's part: reads the cause so that the line falls. Data is served by read and write_now.
-void uart_ack(struct uart *uart);
+// The end of an interrupt handler, after data was read and written: makes the line fall, and rise again if a
+// cause came in the meantime, so that an edge-triggered input never misses one.
+void uart_rearm(struct uart *uart);

@@ -9,20 +9,36 @@
 #include "kernel/vdev.h"
 
 // The ISA bus breaks a 16- or 32-bit access to an 8-bit device into byte accesses at ascending
-// addresses. `read_byte` and `write_byte` are constants at every use, so these expand in place.
+// addresses. The loops are out of line, so that the common single byte is a plain call.
+static __attribute__((noinline, unused)) uint64_t vdev_read_split(void *dev, uint64_t offset, unsigned bytes,
+                                                                  uint8_t (*read_byte)(void *dev,
+                                                                                       unsigned offset)) {
+	uint64_t value = 0;
+	for (unsigned i = 0; i < bytes; i++) value |= (uint64_t)read_byte(dev, (unsigned)offset + i) << (8 * i);
+	return value;
+}
+
+static __attribute__((noinline, unused)) void
+vdev_write_split(void *dev, uint64_t offset, unsigned bytes, uint64_t value,
+                 void (*write_byte)(void *dev, unsigned offset, uint8_t value)) {
+	for (unsigned i = 0; i < bytes; i++) write_byte(dev, (unsigned)offset + i, (uint8_t)(value >> (8 * i)));
+}
+
 static inline __attribute__((always_inline)) uint64_t
 vdev_read_bytes(void *dev, uint64_t offset, unsigned bytes,
                 uint8_t (*read_byte)(void *dev, unsigned offset)) {
-	uint64_t value = read_byte(dev, (unsigned)offset);
-	for (unsigned i = 1; i < bytes; i++) value |= (uint64_t)read_byte(dev, (unsigned)offset + i) << (8 * i);
-	return value;
+	if (likely(bytes == 1)) return read_byte(dev, (unsigned)offset);
+	return vdev_read_split(dev, offset, bytes, read_byte);
 }
 
 static inline __attribute__((always_inline)) void
 vdev_write_bytes(void *dev, uint64_t offset, unsigned bytes, uint64_t value,
                  void (*write_byte)(void *dev, unsigned offset, uint8_t value)) {
-	write_byte(dev, (unsigned)offset, (uint8_t)value);
-	for (unsigned i = 1; i < bytes; i++) write_byte(dev, (unsigned)offset + i, (uint8_t)(value >> (8 * i)));
+	if (likely(bytes == 1)) {
+		write_byte(dev, (unsigned)offset, (uint8_t)value);
+	} else {
+		vdev_write_split(dev, offset, bytes, value, write_byte);
+	}
 }
 
 // The part of every load: copies a record of the class's version and size into `state`.

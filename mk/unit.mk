@@ -71,6 +71,8 @@ UNIT += gmem
 gmem_SRC = $(GMEM_SRC)
 UNIT += pool
 pool_SRC = mm/pool.c $(FRAMES_SRC)
+UNIT += mminsn
+mminsn_SRC = tests/unit/extable_end.c
 
 UNIT += acpi
 acpi_SRC = drivers/host/acpi.c drivers/host/acpi_tables.c kernel/lib/log.c kernel/lib/fmt.c

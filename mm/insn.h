@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The few instructions mm needs: TLB maintenance, and guest memory access that survives a fault. Each
 // access has an entry in the fix-up table (.extable, read by arch/x86/cpu/trap): a page fault at it
-// continues behind it with an error. Hosted builds have no such faults; gmem checks the slots instead.
+// continues behind it with an error. Hosted builds have no such faults (gmem checks the slots instead), but
+// for the test of the real thing, which defines MM_INSN_NATIVE.
 #pragma once
 
 #include "kernel/lib/err.h"
 #include "kernel/lib/string.h"
 #include "kernel/lib/types.h"
 
-#if __STDC_HOSTED__
+#if __STDC_HOSTED__ && !defined(MM_INSN_NATIVE)
 
 static inline void mm_invlpg(uint64_t va __unused_arg) {}
 static inline void mm_cr3_load(uint64_t root __unused_arg) {}

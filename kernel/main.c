@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The boot of the hypervisor, told once, one line a step. Every step that can fail names its cause; nothing is
 // started before the configuration has passed all its checks.
+#include "boot/mb2/mb2.h"
 #include "arch/x86/cpu/features.h"
 #include "arch/x86/cpu/insn.h"
 #include "arch/x86/cpu/percpu.h"
@@ -68,6 +69,7 @@ static void take_boot_info(uint64_t record, uint64_t magic, uint64_t kernel_base
 	// The identity map of the loader still stands; this is the one place where a physical address is a pointer.
 	const void *at = frame_ptr(hpa(record));
 	if (bootcheck_take(at, magic, kernel_base, kernel_bytes, &boot, why, sizeof why) < 0) refuse(why);
+	if (magic == MB2_MAGIC) boot.tsc_entry = boot.tsc_handoff = mb2_tsc_entry; // GRUB takes no time for us
 	log_info("boot", "by %s, kernel at %#llx, %u files, CPU \"%s\"", boot.loader, (unsigned long long)boot.kernel_base,
 	         boot.file_count, features.brand);
 }

@@ -8,6 +8,9 @@
 
 #define MB2_MAGIC 0x36d76289u // what the loader leaves in EAX (Multiboot2 specification, 3.3)
 
+// TSC at mb2_entry, the moment GRUB handed over (target only; boot/mb2/mb2_entry.asm).
+extern uint64_t mb2_tsc_entry;
+
 // Reads the boot information at `tags`, which must lie at its physical address (identity mapped, so that a
 // pointer into it is the address to hand on) with at most tags_bytes_max readable bytes, and fills *out.
 // On entry out->kernel_bytes (image length, bss included), out->tsc_entry and out->tsc_handoff are set by the

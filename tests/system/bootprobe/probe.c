@@ -21,7 +21,6 @@
 #define IDENTITY_BYTES (4 * GIB) // what the contract maps for sure
 
 extern uint8_t __image_start[], __image_end[];
-extern uint64_t mb2_tsc_entry;
 
 noreturn void kernel_entry(uint64_t info, uint64_t magic, uint64_t phys_base);
 

@@ -103,6 +103,8 @@ int vm_build(uint32_t id, const struct config_vm *config) {
 	iobus_init(&vm->mmio);
 	timerq_init(&vm->timers);
 	gspace_init(&vm->space, &vm->slots);
+	irqroute_default(&vm->route_table);
+	irqroute_init(&vm->routes, &vm->route_table);
 	err = arch_nested_init(vm);
 	if (err == 0) err = window_init(&vm->window, memory_frames(), arch_host_leaf_levels());
 	if (err == 0) err = memory_build(vm);

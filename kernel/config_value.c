@@ -144,15 +144,14 @@ static int choice_index(const struct config_key *key, const char *text) {
 }
 
 static int choice_read(struct toml *toml, const struct config_key *key, const struct toml_value *value) {
-	const char *text = value->string;
-	int index = choice_index(key, text);
+	int index = choice_index(key, value->string);
 
 	if (index < 0) {
 		char allowed[ALLOWED_BYTES];
 
 		choices_text(key, allowed, sizeof allowed);
-		wrong(toml, value->at, "\"%s\" has no value \"%.40s\": %s are allowed", key->name, value->string,
-		      allowed);
+		wrong(toml, value->at, "\"%s\" has no value \"%.40s\": %s are allowed", key->name,
+		      has_control(value->string) ? "?" : value->string, allowed);
 	}
 	return index;
 }

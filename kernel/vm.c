@@ -38,14 +38,8 @@ void vm_timer_cancel(struct vm *vm __unused_arg, struct timer *t) { timerq_cance
 
 // ---- lines and chips -------------------------------------------------------------------------------------------
 
-#define PIC_PINS 16u
-#define IOAPIC_PINS 24u
-#define GSI_PIT 0u
-#define IOAPIC_PIT_PIN 2u
-
 void vm_gsi_set(struct vm *vm, uint32_t gsi, bool level) {
-	if (gsi < PIC_PINS && gsi != IOAPIC_PIT_PIN) vpic_pin_set(vm->pic, gsi, level);
-	if (gsi < IOAPIC_PINS) vioapic_pin_set(vm->ioapic, gsi == GSI_PIT ? IOAPIC_PIT_PIN : gsi, level);
+	irqroute_set(&vm->routes, vm, IRQROUTE_SOURCE_DEVICE, gsi, level);
 }
 
 struct vdev *vm_lapic(const struct vm *vm, unsigned vcpu_id) { return vm->lapic[vcpu_id]; }

@@ -6,6 +6,7 @@
 
 #include "kernel/config.h"
 #include "kernel/iobus.h"
+#include "kernel/irqroute.h"
 #include "kernel/lib/log.h"
 #include "kernel/timerq.h"
 #include "kernel/vdev.h"
@@ -49,6 +50,8 @@ struct vm {
 	struct list devices;    // struct vdev.node, creation order
 	struct vdev *lapic[VM_VCPU_MAX];
 	struct vdev *ioapic, *pic;
+	struct irqroute routes;
+	struct irqroute_table route_table;
 
 	struct timerq timers;   // on the VM's clock
 	uint64_t clock_base_tsc; // host TSC at which the VM's clock was 0

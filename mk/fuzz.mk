@@ -6,6 +6,9 @@ FUZZ_CFLAGS := -std=gnu11 -O1 -g -I. -fsanitize=fuzzer,address,undefined -fno-sa
 
 FUZZ += load
 load_FUZZ_SRC = $(LOAD_SRC) kernel/lib/elf.c kernel/lib/source.c kernel/lib/fmt.c kernel/lib/err.c
+FUZZ += config
+config_FUZZ_SRC = $(CONFIG_SRC) $(LOAD_SRC) kernel/lib/bitmap.c kernel/lib/elf.c kernel/lib/source.c kernel/lib/fmt.c \
+	kernel/lib/err.c
 FUZZ += elf
 elf_FUZZ_SRC = kernel/lib/elf.c kernel/lib/source.c
 
@@ -24,6 +27,8 @@ FUZZ += mb2
 mb2_FUZZ_SRC = boot/mb2/mb2.c boot/memmap.c kernel/lib/err.c kernel/lib/fmt.c
 FUZZ += image
 image_FUZZ_SRC = boot/efi/image.c boot/efi/names.c kernel/lib/elf.c kernel/lib/source.c kernel/lib/fmt.c
+FUZZ += emul
+emul_FUZZ_SRC = $(EMUL_SRC)
 
 FUZZ_BIN = $(FUZZ:%=$(BUILD)/fuzz/fuzz_%)
 

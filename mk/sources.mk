@@ -19,10 +19,10 @@ KERNEL_C := \
 	arch/x86/cpu/percpu.c \
 	arch/x86/emul/table.c \
 	arch/x86/emul/decode.c \
-	arch/x86/emul/address.c \
 	arch/x86/emul/alu.c \
-	arch/x86/emul/control.c \
+	arch/x86/emul/address.c \
 	arch/x86/emul/string.c \
+	arch/x86/emul/control.c \
 	arch/x86/emul/exec.c \
 	mm/frames.c \
 	mm/frames_init.c \

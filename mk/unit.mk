@@ -26,6 +26,11 @@ UNIT += lock
 lock_SRC = kernel/lib/lock.c
 UNIT += load
 load_SRC = $(LOAD_SRC) kernel/lib/elf.c kernel/lib/source.c kernel/lib/fmt.c kernel/lib/err.c
+UNIT += toml
+toml_SRC = kernel/toml.c kernel/tomlstring.c kernel/lib/fmt.c
+UNIT += config
+config_SRC = $(CONFIG_SRC) $(LOAD_SRC) kernel/lib/bitmap.c kernel/lib/elf.c kernel/lib/source.c kernel/lib/fmt.c \
+	kernel/lib/err.c
 UNIT += elf
 elf_SRC = kernel/lib/elf.c kernel/lib/source.c
 
@@ -38,6 +43,13 @@ irqroute_SRC = kernel/irqroute.c $(VM_DOUBLE_SRC)
 UNIT += emul_decode
 emul_decode_SRC = arch/x86/emul/decode.c arch/x86/emul/table.c
 emul_decode_LIBS = -lZydis
+EMUL_SRC := arch/x86/emul/decode.c arch/x86/emul/table.c arch/x86/emul/alu.c arch/x86/emul/address.c \
+	arch/x86/emul/string.c arch/x86/emul/control.c arch/x86/emul/exec.c
+UNIT += emul_exec
+emul_exec_SRC = $(EMUL_SRC)
+UNIT += emul_unicorn
+emul_unicorn_SRC = $(EMUL_SRC)
+emul_unicorn_LIBS = -lunicorn
 UNIT += vlapic vlapic_msg vlapic_timer
 vlapic_SRC = $(VM_DOUBLE_SRC) $(VLAPIC_SRC)
 vlapic_msg_SRC = $(vlapic_SRC)

@@ -89,9 +89,7 @@ static uint8_t irq_take(struct vcpu *vcpu) {
 		return arch->irq_vector;
 	}
 	int vector = vlapic_pending(arch->lapic);
-	if (vector < 0) return vpic_ack(vm_pic(vcpu->vm));
-	vlapic_ack(arch->lapic, (uint8_t)vector);
-	return (uint8_t)vector;
+	return vector < 0 ? vpic_ack(vm_pic(vcpu->vm)) : vlapic_ack(arch->lapic, (uint8_t)vector);
 }
 
 // True when an event was put into the injection field.
@@ -125,4 +123,9 @@ void guest_event_deliver(struct vcpu *vcpu) {
 bool guest_event_wakes(const struct vcpu *vcpu) {
 	if (vcpu->arch->exception.valid || vcpu->arch->nmi_pending) return true;
 	return (ops->rflags_get(vcpu) & RFLAGS_IF) != 0 && irq_pending(vcpu);
+}
+
+void guest_trap_step(struct vcpu *vcpu) {
+	ops->dr6_set(vcpu, ops->dr6_get(vcpu) | DR6_BS);
+	guest_exception(vcpu, VEC_DB);
 }

@@ -20,3 +20,5 @@ void guest_event_requeue(struct vcpu *vcpu, const struct guest_event *event);
 void guest_event_deliver(struct vcpu *vcpu);
 // True when a halted vCPU has an event that wakes it (an enabled interrupt, or an NMI).
 bool guest_event_wakes(const struct vcpu *vcpu);
+// An instruction with RFLAGS.TF set was completed in software: #DB with DR6.BS follows it.
+void guest_trap_step(struct vcpu *vcpu);

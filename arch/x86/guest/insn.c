@@ -268,8 +268,5 @@ void guest_emulate(struct vcpu *vcpu) {
 	ops->rflags_set(vcpu, e.ctx.rflags);
 	ops->rip_set(vcpu, e.ctx.rip);
 	ops->shadow_clear(vcpu);
-	if ((e.paging.rflags & RFLAGS_TF) != 0) {
-		ops->dr6_set(vcpu, ops->dr6_get(vcpu) | DR6_BS);
-		guest_exception(vcpu, VEC_DB);
-	}
+	if ((e.paging.rflags & RFLAGS_TF) != 0) guest_trap_step(vcpu);
 }

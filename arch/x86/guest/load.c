@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Loads a guest's kernel and initrd by kernel/load and gives vCPU 0 the state it asks for.
+#include "arch/x86/guest/acpi_tables.h"
 #include "arch/x86/guest/ops.h"
 #include "arch/x86/guest/vcpu.h"
 #include "kernel/bootfile.h"
 #include "kernel/lib/fmt.h"
+#include "kernel/lib/string.h"
 #include "kernel/load/load.h"
+#include "kernel/memory.h"
 #include "mm/gmem.h"
 
 // Pieces in which a file is copied into guest memory.
@@ -75,7 +78,30 @@ static void entry_state(struct vcpu *vcpu, const struct load_entry *e) {
 	ops->rflags_set(vcpu, e->rflags);
 }
 
+#define IOAPIC_ID 0u
+#define RSDP_BYTES 36u // revision 2
+
+// Builds the firmware tables aside and copies them in. `rsdp_bytes` gets a copy of the RSDP for the loaders.
+static int tables_write(struct vm *vm, uint64_t *rsdp, uint8_t rsdp_bytes[static RSDP_BYTES]) {
+	uint32_t apic_ids[VM_VCPU_MAX];
+	for (unsigned i = 0; i < vm->vcpu_count; i++) apic_ids[i] = vm->vcpu[i]->id;
+	const struct acpi_guest in = {.vcpu_count = vm->vcpu_count, .apic_ids = apic_ids, .ioapic_id = IOAPIC_ID};
+	uint64_t bytes = acpi_tables_bytes(&in);
+	void *aside;
+	int err = memory_object(bytes, &aside);
+	if (err < 0) return err;
+	err = acpi_tables_build(&in, aside, bytes, ACPI_GUEST_AREA_GPA, rsdp);
+	if (err == 0) {
+		memcpy(rsdp_bytes, (const uint8_t *)aside + (*rsdp - ACPI_GUEST_AREA_GPA), RSDP_BYTES);
+		err = gmem_write(&vm->space, gpa(ACPI_GUEST_AREA_GPA), aside, bytes);
+	}
+	memory_object_free(aside, bytes);
+	return err;
+}
+
 int arch_vm_load(struct vm *vm, struct arch_why *why) {
+	uint8_t rsdp_bytes[RSDP_BYTES];
+	uint64_t rsdp;
 	struct source kernel, initrd;
 	struct load_why load_why;
 	struct load_entry entry;
@@ -86,6 +112,11 @@ int arch_vm_load(struct vm *vm, struct arch_why *why) {
 		fmt_print(why->text, sizeof why->text, "a boot file is gone: %s", err_name(err));
 		return err;
 	}
+	err = tables_write(vm, &rsdp, rsdp_bytes);
+	if (err < 0) {
+		fmt_print(why->text, sizeof why->text, "the guest's ACPI tables: %s", err_name(err));
+		return err;
+	}
 	const struct load_request request = {
 	    .kernel = &kernel,
 	    .initrd = has_initrd ? &initrd : NULL,
@@ -93,6 +124,9 @@ int arch_vm_load(struct vm *vm, struct arch_why *why) {
 	    .cmdline = vm->config->cmdline,
 	    .map = vm->map,
 	    .map_count = vm->map_count,
+	    .rsdp = gpa(rsdp),
+	    .rsdp_bytes = rsdp_bytes,
+	    .rsdp_len = sizeof rsdp_bytes,
 	    .ops = &load_ops,
 	    .context = vm,
 	};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Event injection and the windows that wait for it (APM vol. 2, 15.20 "Event Injection", 15.21 "Interrupt
 // and Local APIC Support").
+#include "arch/x86/guest/event.h"
 #include "arch/x86/svm/svm.h"
 
 void svm_advance(struct vcpu *vcpu, uint8_t insn_len) {
@@ -8,6 +9,7 @@ void svm_advance(struct vcpu *vcpu, uint8_t insn_len) {
 	v->rip += insn_len;
 	v->interrupt_shadow &= ~SVM_SHADOW;
 	v->rflags &= ~RFLAGS_RF;
+	if (unlikely((v->rflags & RFLAGS_TF) != 0) && !svm_of(vcpu)->stepping) guest_trap_step(vcpu);
 }
 
 bool svm_event_waiting(const struct vcpu *vcpu) {

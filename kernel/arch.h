@@ -24,6 +24,8 @@ __must_check int arch_nested_init(struct vm *vm);
 uint8_t arch_host_leaf_levels(void);
 __must_check int arch_vcpu_create(struct vcpu *vcpu, struct arch_why *why);
 void arch_vcpu_destroy(struct vcpu *vcpu);
+// Moves what the VM's guests read from the TSC by `delta` ticks.
+void arch_tsc_shift(struct vm *vm, uint64_t delta);
 // Power-on state of devices and vCPUs.
 void arch_vm_reset(struct vm *vm);
 // The state that stays in the CPU while a vCPU owns it (FPU, debug registers): in, and out again.

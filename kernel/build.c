@@ -126,11 +126,12 @@ int vm_reset(struct vm *vm) {
 		if (err < 0) return err;
 	}
 	vm->stop.requested = false;
-	vm->clock_base_tsc = rdtsc();
-	vm->tsc_offset = 0 - vm->clock_base_tsc; // a guest's TSC starts at 0 as after a reset
-	vm->wall_base_s = wallclock_now_s();
 	arch_vm_reset(vm);
 	int err = arch_vm_load(vm, &why);
 	if (err < 0) log_error("build", "vm \"%s\": %s", vm->name, why.text);
+	// Last: the guest's time begins where its first instruction does, its TSC at 0 as after a reset.
+	vm->clock_base_tsc = rdtsc();
+	vm->wall_base_s = wallclock_now_s();
+	arch_tsc_shift(vm, 0 - vm->clock_base_tsc - vm->tsc_offset);
 	return err;
 }

@@ -98,11 +98,15 @@ static void serve(struct cpu *cpu, struct vcpu *vcpu) {
 		}
 		requests |= __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_ACQUIRE);
 	}
-	arch_vcpu_serve(vcpu, requests);
-	if (vcpu->state == VCPU_BLOCKED && arch_vcpu_wakeable(vcpu)) {
-		vcpu->state = VCPU_READY;
-		vcpu_request(vcpu, VCPU_REQ_EVENT);
+	if (vcpu->state == VCPU_BLOCKED) {
+		// Nothing is injected into a sleeper; what wakes it is then looked at as a whole.
+		requests &= ~(uint32_t)VCPU_REQ_EVENT;
+		if (arch_vcpu_wakeable(vcpu)) {
+			vcpu->state = VCPU_READY;
+			requests |= VCPU_REQ_EVENT;
+		}
 	}
+	arch_vcpu_serve(vcpu, requests);
 }
 
 static void idle(struct vcpu *vcpu) {

@@ -105,73 +105,92 @@ static uint64_t zero_extend(uint64_t value, unsigned bytes) {
 	return value << shift >> shift;
 }
 
-size_t fmt_vprint(char *dst, size_t size, const char *format, va_list args) {
+// A va_list passed on by value may or may not advance in the caller (C11 7.16); inside a struct it does.
+struct args {
+	va_list list;
+};
+
+static const char *parse_spec(const char *at, struct spec *spec, struct args *args) {
+	*spec = (struct spec){.precision = SIZE_MAX};
+	for (; *at == '0' || *at == '-' || *at == '#'; at++) {
+		spec->prefix = spec->prefix || *at == '#';
+		spec->zero = spec->zero || *at == '0';
+		spec->left = spec->left || *at == '-';
+	}
+	at = parse_width(at, spec, *at == '*' ? va_arg(args->list, int) : 0);
+	if (*at == '.' && at[1] == '*') {
+		int star = va_arg(args->list, int);
+
+		spec->precision = star < 0 ? SIZE_MAX : (size_t)star;
+		at += 2;
+	} else if (*at == '.') {
+		at = parse_number(at + 1, &spec->precision);
+	}
+	return parse_length(at, spec);
+}
+
+static uint64_t integer_arg(const struct spec *spec, struct args *args) {
+	return spec->bytes == 8 ? va_arg(args->list, uint64_t) : va_arg(args->list, unsigned);
+}
+
+// False for a conversion that is not ours.
+static bool convert(struct out *out, struct spec *spec, char conversion, struct args *args) {
+	switch (conversion) {
+	case 'd':
+	case 'i': {
+		int64_t value = sign_extend(integer_arg(spec, args), spec->bytes);
+		uint64_t size = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+
+		out_number(out, spec, value < 0 ? "-" : "", size, 10, false);
+		return true;
+	}
+	case 'u':
+	case 'x':
+	case 'X': {
+		uint64_t value = zero_extend(integer_arg(spec, args), spec->bytes);
+		const char *prefix = !spec->prefix || value == 0 ? "" : conversion == 'x' ? "0x" : "0X";
+
+		out_number(out, spec, conversion == 'u' ? "" : prefix, value, conversion == 'u' ? 10 : 16,
+		           conversion == 'X');
+		return true;
+	}
+	case 'p':
+		out_number(out, spec, "0x", (uint64_t)(uintptr_t)va_arg(args->list, void *), 16, false);
+		return true;
+	case 'c': {
+		char c = (char)va_arg(args->list, int);
+
+		spec->zero = false;
+		out_text(out, spec, "", &c, 1);
+		return true;
+	}
+	case 's': out_string(out, spec, va_arg(args->list, const char *)); return true;
+	case '%': out_char(out, '%'); return true;
+	default: return false;
+	}
+}
+
+size_t fmt_vprint(char *dst, size_t size, const char *format, va_list list) {
 	struct out out = {dst, size, 0};
+	struct args args;
 
-	for (const char *at = format; *at != 0; at++) {
-		if (*at != '%') {
-			out_char(&out, *at);
-			continue;
-		}
-		const char *start = at++;
-		struct spec spec = {.precision = SIZE_MAX};
+	va_copy(args.list, list);
+	for (const char *at = format; *at != 0;) {
+		const char *start = at;
+		struct spec spec;
 
-		for (; *at == '0' || *at == '-' || *at == '#'; at++) {
-			spec.prefix = spec.prefix || *at == '#';
-			spec.zero = spec.zero || *at == '0';
-			spec.left = spec.left || *at == '-';
-		}
-		at = parse_width(at, &spec, *at == '*' ? va_arg(args, int) : 0);
-		if (*at == '.') {
-			at++;
-			if (*at == '*') {
-				int star = va_arg(args, int);
-
-				spec.precision = star < 0 ? SIZE_MAX : (size_t)star;
+		if (*at == '%') {
+			at = parse_spec(at + 1, &spec, &args);
+			if (*at != 0 && convert(&out, &spec, *at, &args)) {
 				at++;
-			} else {
-				at = parse_number(at, &spec.precision);
+				continue;
 			}
 		}
-		at = parse_length(at, &spec);
-
-		switch (*at) {
-		case 'd':
-		case 'i': {
-			uint64_t raw = spec.bytes == 8 ? va_arg(args, uint64_t) : va_arg(args, unsigned);
-			int64_t value = sign_extend(raw, spec.bytes);
-
-			out_number(&out, &spec, value < 0 ? "-" : "", value < 0 ? 0 - (uint64_t)value : (uint64_t)value,
-			           10, false);
-			break;
-		}
-		case 'u':
-		case 'x':
-		case 'X': {
-			uint64_t raw = spec.bytes == 8 ? va_arg(args, uint64_t) : va_arg(args, unsigned);
-
-			const char *prefix = spec.prefix && *at != 'u' && zero_extend(raw, spec.bytes) != 0 ? "0x" : "";
-			out_number(&out, &spec, prefix, zero_extend(raw, spec.bytes), *at == 'u' ? 10 : 16, *at == 'X');
-			break;
-		}
-		case 'p': out_number(&out, &spec, "0x", (uint64_t)(uintptr_t)va_arg(args, void *), 16, false); break;
-		case 'c': {
-			char c = (char)va_arg(args, int);
-
-			spec.zero = false;
-			out_text(&out, &spec, "", &c, 1);
-			break;
-		}
-		case 's': out_string(&out, &spec, va_arg(args, const char *)); break;
-		case '%': out_char(&out, '%'); break;
-		default: // not ours: shown as it stands
-			for (; start < at; start++) out_char(&out, *start);
-			if (*at == 0)
-				at--; // the loop's at++ must find the end again
-			else
-				out_char(&out, *at);
-		}
+		if (*at != 0) at++;
+		for (; start < at; start++) // text, or a conversion shown as it stands
+			out_char(&out, *start);
 	}
+	va_end(args.list);
 	if (size != 0) dst[out.len < size ? out.len : size - 1] = 0;
 	return out.len;
 }

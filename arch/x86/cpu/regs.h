@@ -123,7 +123,7 @@ enum msr {
 #define MSR_TSC_AUX 0xc0000103u
 #define MSR_SYSCFG 0xc0010010u
 #define MSR_HWCR 0xc0010015u
-#define MSR_PATCH_LEVEL 0x8bu
+#define MSR_NB_CFG 0xc001001fu
 #define MSR_VM_CR 0xc0010114u
 #define MSR_VM_HSAVE_PA 0xc0010117u
 #define MSR_DE_CFG 0xc0011029u

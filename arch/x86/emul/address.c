@@ -40,32 +40,46 @@ static bool right_type(const struct emul_ctx *ctx, const struct emul_segment *se
 	return (segment->access & (ACCESS_CODE | ACCESS_WRITE)) != ACCESS_CODE;
 }
 
+static inline enum emul_result canonical_linear(struct emul_ctx *ctx, unsigned seg, uint64_t linear,
+                                                unsigned bytes) {
+	if (likely(is_canonical(ctx, linear) && is_canonical(ctx, linear + bytes - 1u))) return EMUL_DONE;
+	return fault_raise(ctx, seg == EMUL_SS ? VECTOR_SS : VECTOR_GP);
+}
+
 enum emul_result segment_linear(struct emul_ctx *ctx, unsigned seg, const struct emul_segment *cached,
                                 uint64_t offset, unsigned bytes, bool write, uint64_t *linear) {
-	bool good;
-
 	*linear = cached->base + offset;
-	if (ctx->mode == EMUL_64) {
-		good = is_canonical(ctx, *linear) && is_canonical(ctx, *linear + bytes - 1u);
-	} else {
-		*linear &= UINT32_MAX;
-		good = right_type(ctx, cached, write) && within_limit(cached, offset, bytes);
-	}
-	return likely(good) ? EMUL_DONE : fault_raise(ctx, seg == EMUL_SS ? VECTOR_SS : VECTOR_GP);
+	if (ctx->mode == EMUL_64) return canonical_linear(ctx, seg, *linear, bytes);
+	*linear &= UINT32_MAX;
+	if (likely(right_type(ctx, cached, write) && within_limit(cached, offset, bytes))) return EMUL_DONE;
+	return fault_raise(ctx, seg == EMUL_SS ? VECTOR_SS : VECTOR_GP);
+}
+
+static enum emul_result segmented_linear(struct emul_ctx *ctx, unsigned seg, uint64_t offset, unsigned bytes,
+                                         bool write, uint64_t *linear) {
+	struct emul_segment segment;
+
+	ctx->ops->segment(ctx, (enum emul_seg)seg, &segment);
+	return segment_linear(ctx, seg, &segment, offset, bytes, write, linear);
+}
+
+static inline enum emul_result any_linear(struct emul_ctx *ctx, unsigned seg, uint64_t offset, unsigned bytes,
+                                          bool write, uint64_t *linear) {
+	if (unlikely(ctx->mode != EMUL_64 || seg >= EMUL_FS))
+		return segmented_linear(ctx, seg, offset, bytes, write, linear);
+	*linear = offset;
+	return canonical_linear(ctx, seg, offset, bytes);
 }
 
 enum emul_result address_linear(struct emul_ctx *ctx, unsigned seg, uint64_t offset, unsigned bytes,
                                 bool write, uint64_t *linear) {
-	struct emul_segment segment;
-
-	segment_fetch(ctx, seg, &segment);
-	return segment_linear(ctx, seg, &segment, offset, bytes, write, linear);
+	return any_linear(ctx, seg, offset, bytes, write, linear);
 }
 
-uint64_t address_offset(const struct emul_ctx *ctx, const struct emul_insn *insn) {
+static inline uint64_t effective_address(const struct emul_ctx *ctx, const struct emul_insn *insn) {
 	uint64_t offset = (uint64_t)insn->disp;
 
-	if (insn->base < EMUL_REG_AH)
+	if (likely(insn->base < EMUL_REG_AH))
 		offset += ctx->gpr[insn->base];
 	else if (insn->base == EMUL_REG_RIP) // relative to the next instruction
 		offset += ctx->rip + insn->length;
@@ -73,24 +87,26 @@ uint64_t address_offset(const struct emul_ctx *ctx, const struct emul_insn *insn
 	return trunc_bytes(offset, insn->address_bytes);
 }
 
-enum emul_result emul_linear(struct emul_ctx *ctx, const struct emul_insn *insn, unsigned bytes, bool write,
-                             uint64_t *linear) {
-	if (!insn->has_mem) return EMUL_UNHANDLED;
-	return address_linear(ctx, insn->segment, address_offset(ctx, insn), bytes, write, linear);
+uint64_t address_offset(const struct emul_ctx *ctx, const struct emul_insn *insn) {
+	return effective_address(ctx, insn);
 }
 
-enum emul_result operand_load(struct emul_ctx *ctx, const struct emul_insn *insn,
-                              const struct emul_operand *from, bool for_write, uint64_t *linear,
-                              uint64_t *value) {
-	enum emul_result result;
+enum emul_result operand_linear(struct emul_ctx *ctx, const struct emul_insn *insn, unsigned bytes,
+                                bool write, uint64_t *linear) {
+	return any_linear(ctx, insn->segment, effective_address(ctx, insn), bytes, write, linear);
+}
 
-	switch (from->kind) {
-	case EMUL_KIND_REG: *value = gpr_read(ctx, from->reg, from->bytes); return EMUL_DONE;
-	case EMUL_KIND_IMM: *value = trunc_bytes(insn->imm, from->bytes); return EMUL_DONE;
-	default: break;
-	}
-	result = address_linear(ctx, insn->segment, address_offset(ctx, insn), from->bytes, for_write, linear);
+enum emul_result memory_load(struct emul_ctx *ctx, const struct emul_insn *insn, unsigned bytes,
+                             bool for_write, uint64_t *linear, uint64_t *value) {
+	enum emul_result result =
+	    any_linear(ctx, insn->segment, effective_address(ctx, insn), bytes, for_write, linear);
+
 	if (unlikely(result != EMUL_DONE)) return result;
 	*value = 0; // the callback fills the low bytes
-	return result_of(ctx->ops->read(ctx, *linear, value, from->bytes, for_write));
+	return result_of(ctx->ops->read(ctx, *linear, value, bytes, for_write));
+}
+
+enum emul_result emul_linear(struct emul_ctx *ctx, const struct emul_insn *insn, unsigned bytes, bool write,
+                             uint64_t *linear) {
+	return insn->has_mem ? operand_linear(ctx, insn, bytes, write, linear) : EMUL_UNHANDLED;
 }

@@ -55,7 +55,7 @@ static enum emul_result exec_pop(struct emul_ctx *ctx, const struct emul_insn *i
 		gpr_write(ctx, insn->dst.reg, bytes, value);
 		return EMUL_DONE;
 	}
-	result = emul_linear(ctx, insn, bytes, true, &linear);
+	result = operand_linear(ctx, insn, bytes, true, &linear);
 	if (result == EMUL_DONE) result = result_of(ctx->ops->write(ctx, linear, &value, bytes));
 	if (result != EMUL_DONE) ctx->gpr[EMUL_RSP] = old;
 	return result;

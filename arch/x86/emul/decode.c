@@ -25,6 +25,13 @@ static inline bool take(struct cursor *c, unsigned bytes, uint64_t *value) {
 	return true;
 }
 
+static inline bool take_modrm(struct cursor *c, struct emul_insn *insn) {
+	if (unlikely(c->at == c->end)) return false;
+	insn->modrm = *c->at++;
+	insn->has_modrm = true;
+	return true;
+}
+
 static inline uint64_t extend(uint64_t value, unsigned bytes) {
 	switch (bytes) {
 	case 1: return (uint64_t)(int64_t)(int8_t)value;
@@ -104,7 +111,7 @@ static int decode_vector(struct cursor *c, struct emul_insn *insn, struct opcode
 
 	bool imm8_in_map1 = (insn->opcode >= 0x70 && insn->opcode <= 0x73) || insn->opcode == 0xc2 ||
 	                    (insn->opcode >= 0xc4 && insn->opcode <= 0xc6);
-	entry->flags = OPCODE_MODRM;
+	*entry = (struct opcode){EMUL_OP_OTHER, FORM_NONE, OPCODE_MODRM};
 	if (lead == 0x8f) {
 		insn->map = EMUL_MAP_XOP;
 		if (insn->vex_map > 10) return -ERR_INVAL;
@@ -144,15 +151,11 @@ static int decode_opcode(struct cursor *c, enum emul_mode mode, struct emul_insn
                          struct opcode *entry) {
 	uint8_t byte = insn->opcode;
 
-	if (byte == 0x62 || byte == 0x8f || byte == 0xc4 || byte == 0xc5) {
-		if (c->at == c->end) return c->short_error;
-		if (is_vector(c, byte, mode)) return decode_vector(c, insn, entry);
-	}
-	if (byte != 0x0f) {
-		*entry = opcode_1b[byte];
-		return 0;
-	}
+	*entry = opcode_1b[byte];
+	if (!(entry->flags & OPCODE_ESCAPE)) return 0;
 	if (c->at == c->end) return c->short_error;
+	if (byte != 0x0f) return is_vector(c, byte, mode) ? decode_vector(c, insn, entry) : 0;
+	*entry = (struct opcode){0};
 	insn->opcode = byte = *c->at++;
 	insn->map = EMUL_MAP_0F;
 	switch (byte) {
@@ -295,7 +298,6 @@ static int decode_imm(struct cursor *c, unsigned flags, struct emul_insn *insn) 
 
 	if (kind == OPCODE_IMM_BZ) kind = flags & OPCODE_BYTE ? OPCODE_IMM_S8 : OPCODE_IMM_Z;
 	switch (kind) {
-	case OPCODE_IMM_NONE: return 0;
 	case OPCODE_IMM_S8: sign = true; break;
 	case OPCODE_IMM_U8: break;
 	case OPCODE_IMM_U16: bytes = 2; break;
@@ -401,18 +403,16 @@ static bool lock_is_legal(const struct emul_insn *insn, const struct opcode *ent
 	return (entry->flags & OPCODE_LOCK) && insn->has_mem;
 }
 
-// The opcode's row, made exact by modrm where it needs to be.
-static inline int decode_entry(struct cursor *c, enum emul_mode mode, struct emul_insn *insn,
-                               struct opcode *entry) {
+// Makes the opcode's row exact: escapes, groups, and what modrm forbids. Takes the modrm byte.
+static int decode_closer(struct cursor *c, enum emul_mode mode, struct emul_insn *insn,
+                         struct opcode *entry) {
 	int error = decode_opcode(c, mode, insn, entry);
 
-	if (unlikely(error)) return error;
+	if (error) return error;
 	if (entry->flags & OPCODE_BAD) return -ERR_INVAL;
 	if (mode == EMUL_64 && (entry->flags & OPCODE_NO64)) return -ERR_INVAL;
 	if (entry->flags & OPCODE_MODRM) {
-		if (c->at == c->end) return c->short_error;
-		insn->modrm = *c->at++;
-		insn->has_modrm = true;
+		if (!take_modrm(c, insn)) return c->short_error;
 		if (entry->flags & OPCODE_GROUP) {
 			const struct opcode *member = &opcode_group[entry->op][modrm_reg(insn)];
 			entry->op = member->op;
@@ -423,6 +423,15 @@ static inline int decode_entry(struct cursor *c, enum emul_mode mode, struct emu
 	if (entry->flags & OPCODE_SPECIAL) decode_special(insn, mode, entry);
 	if ((entry->flags & OPCODE_MEMORY) && insn->modrm >= 0xc0) entry->flags |= OPCODE_BAD;
 	return entry->flags & OPCODE_BAD ? -ERR_INVAL : 0;
+}
+
+// The row of most opcodes stands as it is.
+static inline int decode_entry(struct cursor *c, enum emul_mode mode, struct emul_insn *insn,
+                               struct opcode *entry) {
+	*entry = opcode_1b[insn->opcode];
+	if (unlikely(entry->flags & OPCODE_CLOSER)) return decode_closer(c, mode, insn, entry);
+	if ((entry->flags & OPCODE_MODRM) && !take_modrm(c, insn)) return c->short_error;
+	return 0;
 }
 
 int emul_decode(const uint8_t *bytes, unsigned len, enum emul_mode mode, struct emul_insn *out) {
@@ -444,8 +453,10 @@ int emul_decode(const uint8_t *bytes, unsigned len, enum emul_mode mode, struct 
 		error = decode_memory(&c, mode, out);
 		if (unlikely(error)) return error;
 	}
-	error = decode_imm(&c, entry.flags, out);
-	if (unlikely(error)) return error;
+	if (entry.flags & OPCODE_IMM_MASK) {
+		error = decode_imm(&c, entry.flags, out);
+		if (unlikely(error)) return error;
+	}
 	decode_operands(out, &entry);
 	if (unlikely((out->prefixes & EMUL_PREFIX_LOCK) && !lock_is_legal(out, &entry))) return -ERR_INVAL;
 	// String instructions have no modrm: rSI's segment can be overridden, rDI's cannot.

@@ -15,7 +15,7 @@ static inline enum emul_result operand_store(struct emul_ctx *ctx, const struct 
 		gpr_write(ctx, to->reg, to->bytes, value);
 		return EMUL_DONE;
 	}
-	result = address_linear(ctx, insn->segment, address_offset(ctx, insn), to->bytes, true, &linear);
+	result = operand_linear(ctx, insn, to->bytes, true, &linear);
 	if (unlikely(result != EMUL_DONE)) return result;
 	return result_of(ctx->ops->write(ctx, linear, &value, to->bytes));
 }
@@ -147,7 +147,7 @@ static enum emul_result exec_cmpxchg_pair(struct emul_ctx *ctx, const struct emu
 	unsigned half = insn->dst.bytes / 2u;
 	uint8_t old[16], desired[16];
 	uint64_t linear, low = 0, high = 0;
-	enum emul_result result = emul_linear(ctx, insn, 2 * half, true, &linear);
+	enum emul_result result = operand_linear(ctx, insn, 2 * half, true, &linear);
 
 	if (result != EMUL_DONE) return result;
 	if (half == 8 && (linear & 15u)) return fault_raise(ctx, VECTOR_GP);

@@ -53,10 +53,22 @@ enum emul_result address_linear(struct emul_ctx *ctx, unsigned seg, uint64_t off
 // Effective address of the memory operand, truncated to the address size.
 uint64_t address_offset(const struct emul_ctx *ctx, const struct emul_insn *insn);
 
-// Value of an operand, zero-extended. For memory *linear is its address; for_write: it will be stored to.
-enum emul_result operand_load(struct emul_ctx *ctx, const struct emul_insn *insn,
-                              const struct emul_operand *from, bool for_write, uint64_t *linear,
-                              uint64_t *value);
+// Linear address of the memory operand, which insn has.
+enum emul_result operand_linear(struct emul_ctx *ctx, const struct emul_insn *insn, unsigned bytes,
+                                bool write, uint64_t *linear);
+// Its value, zero-extended; for_write: it will be stored to.
+enum emul_result memory_load(struct emul_ctx *ctx, const struct emul_insn *insn, unsigned bytes,
+                             bool for_write, uint64_t *linear, uint64_t *value);
+
+// Value of any operand, zero-extended. For memory *linear is its address.
+static inline enum emul_result operand_load(struct emul_ctx *ctx, const struct emul_insn *insn,
+                                            const struct emul_operand *from, bool for_write, uint64_t *linear,
+                                            uint64_t *value) {
+	if (from->kind == EMUL_KIND_MEM) return memory_load(ctx, insn, from->bytes, for_write, linear, value);
+	*value = from->kind == EMUL_KIND_REG ? gpr_read(ctx, from->reg, from->bytes)
+	                                     : trunc_bytes(insn->imm, from->bytes);
+	return EMUL_DONE;
+}
 
 // Parts of the executor. next: the rip after the instruction, changed by branches.
 enum emul_result exec_string(struct emul_ctx *ctx, const struct emul_insn *insn);

@@ -7,9 +7,9 @@
 #define M OPCODE_MODRM
 #define B OPCODE_BYTE
 #define L OPCODE_LOCK
-#define OP(name, form, flags) {EMUL_OP_##name, FORM_##form, (uint16_t)(flags)}
-#define GROUP(name, form, flags) {GROUP_##name, FORM_##form, (uint16_t)(OPCODE_GROUP | M | (flags))}
-#define OTHER(flags) {EMUL_OP_OTHER, FORM_NONE, (uint16_t)(flags)}
+#define OP(name, form, flags) {EMUL_OP_##name, FORM_##form, (flags)}
+#define GROUP(name, form, flags) {GROUP_##name, FORM_##form, OPCODE_GROUP | M | (flags)}
+#define OTHER(flags) {EMUL_OP_OTHER, FORM_NONE, (flags)}
 #define IMM(kind) OPCODE_IMM_##kind
 #define BAD OTHER(OPCODE_BAD)
 #define PREFIX OTHER(OPCODE_PREFIX)
@@ -24,7 +24,8 @@ const struct opcode opcode_1b[256] = {
 	ARITH(0x00, ADD, L),
 	[0x06 ... 0x07] = OTHER(OPCODE_NO64), // PUSH, POP ES
 	ARITH(0x08, OR, L),
-	[0x0e] = OTHER(OPCODE_NO64), // PUSH CS; 0F is the escape
+	[0x0e] = OTHER(OPCODE_NO64), // PUSH CS
+	[0x0f] = OTHER(OPCODE_ESCAPE),
 	ARITH(0x10, ADC, L),
 	[0x16 ... 0x17] = OTHER(OPCODE_NO64), // PUSH, POP SS
 	ARITH(0x18, SBB, L),
@@ -42,7 +43,7 @@ const struct opcode opcode_1b[256] = {
 	[0x50 ... 0x57] = OP(PUSH, Z, OPCODE_D64),
 	[0x58 ... 0x5f] = OP(POP, Z, OPCODE_D64),
 	[0x60 ... 0x61] = OTHER(OPCODE_NO64), // PUSHA, POPA
-	[0x62] = OTHER(M | OPCODE_NO64 | OPCODE_MEMORY), // BOUND; EVEX is taken first
+	[0x62] = OTHER(M | OPCODE_NO64 | OPCODE_MEMORY | OPCODE_ESCAPE), // BOUND, EVEX
 	[0x63] = OP(MOVSX, G_E32, M | OPCODE_SPECIAL), // MOVSXD; ARPL outside 64-bit mode
 	[0x64 ... 0x67] = PREFIX, // FS, GS, operand size, address size
 	[0x68] = OP(PUSH, I, OPCODE_D64 | IMM(Z)),
@@ -61,7 +62,7 @@ const struct opcode opcode_1b[256] = {
 	[0x8c] = OP(MOV_FROM_SEG, E_S, M | OPCODE_SPECIAL),
 	[0x8d] = OP(LEA, G_M, M | OPCODE_MEMORY),
 	[0x8e] = OTHER(M | OPCODE_SPECIAL), // MOV to a segment register
-	[0x8f] = GROUP(1A, E, OPCODE_D64), // XOP is taken first
+	[0x8f] = GROUP(1A, E, OPCODE_D64 | OPCODE_ESCAPE), // POP, XOP
 	[0x90] = OP(XCHG, Z_A, OPCODE_SPECIAL), // NOP, PAUSE
 	[0x91 ... 0x97] = OP(XCHG, Z_A, 0),
 	[0x98] = OP(CONVERT_A, NONE, 0), [0x99] = OP(CONVERT_D, NONE, 0),
@@ -80,7 +81,7 @@ const struct opcode opcode_1b[256] = {
 	[0xb0 ... 0xb7] = OP(MOV, Z_I, B | IMM(V)), [0xb8 ... 0xbf] = OP(MOV, Z_I, IMM(V)),
 	[0xc0] = GROUP(2, E_I, B | IMM(U8)), [0xc1] = GROUP(2, E_I, IMM(U8)),
 	[0xc2] = OP(RET, I, OPCODE_F64 | IMM(U16)), [0xc3] = OP(RET, NONE, OPCODE_F64),
-	[0xc4 ... 0xc5] = OTHER(M | OPCODE_NO64 | OPCODE_MEMORY), // LES, LDS; VEX is taken first
+	[0xc4 ... 0xc5] = OTHER(M | OPCODE_NO64 | OPCODE_MEMORY | OPCODE_ESCAPE), // LES, LDS, VEX
 	[0xc6] = GROUP(11, E_I, B | OPCODE_SPECIAL | IMM(BZ)), [0xc7] = GROUP(11, E_I, OPCODE_SPECIAL | IMM(BZ)),
 	[0xc8] = OTHER(OPCODE_D64 | IMM(ENTER)), [0xc9] = OTHER(OPCODE_D64), // LEAVE
 	[0xca] = OTHER(IMM(U16)), [0xcb] = OTHER(0), // RET far

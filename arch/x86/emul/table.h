@@ -52,6 +52,11 @@ enum opcode_form {
 #define OPCODE_BAD 0x0200u     // undefined
 #define OPCODE_REGRM 0x0400u   // modrm.mod is ignored, r/m is always a register (MOV CR, DR)
 #define OPCODE_SPECIAL 0x0800u // decode.c looks closer
+#define OPCODE_ESCAPE 0x10000u // another map may begin here
+
+// Rows without any of these need nothing but the row itself.
+#define OPCODE_CLOSER                                                                                        \
+	(OPCODE_NO64 | OPCODE_GROUP | OPCODE_MEMORY | OPCODE_BAD | OPCODE_SPECIAL | OPCODE_ESCAPE)
 
 // What follows, in bits 15:12 of flags.
 #define OPCODE_IMM_SHIFT 12u
@@ -86,7 +91,7 @@ enum opcode_group {
 struct opcode {
 	uint8_t op;   // enum emul_op, or enum opcode_group
 	uint8_t form; // enum opcode_form
-	uint16_t flags;
+	uint32_t flags;
 };
 
 extern const struct opcode opcode_1b[256];

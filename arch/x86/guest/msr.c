@@ -5,6 +5,7 @@
 
 #include "arch/x86/cpu/features.h"
 #include "arch/x86/cpu/insn.h"
+#include "arch/x86/guest/board.h"
 #include "arch/x86/guest/cpuid.h"
 #include "arch/x86/guest/cr.h"
 #include "arch/x86/guest/event.h"
@@ -12,6 +13,7 @@
 #include "arch/x86/guest/msrlist.h"
 #include "arch/x86/guest/ops.h"
 #include "arch/x86/guest/pvclock.h"
+#include "kernel/arch.h"
 #include "kernel/vintc.h"
 
 const uint32_t msrlist_direct[] = {
@@ -22,6 +24,11 @@ const unsigned msrlist_direct_count = array_count(msrlist_direct);
 
 #define PAT_RESET UINT64_C(0x0007040600070406)
 #define MTRR_CAP_VALUE (MTRR_VAR_MAX | BIT64(8) /* fixed ranges */ | BIT64(10) /* WC */)
+#define MTRR_DEF_ENABLE BIT64(11)
+#define MTRR_DEF_FIXED BIT64(10)
+#define MTRR_MASK_VALID BIT64(11)
+#define MTRR_UC UINT64_C(0)
+#define MTRR_WB UINT64_C(6)
 #define MTRR_DEF_VALID (UINT64_C(0xff) | BIT64(10) | BIT64(11))
 #define MISC_ENABLE_FAST_STRINGS BIT64(0)
 #define HWCR_ALLOWED (BIT64(3) | BIT64(4) | BIT64(6) | BIT64(8) | BIT64(24)) // TlbCacheDis, INVD, FFDIS, IGNNE, TscFreqSel
@@ -29,16 +36,6 @@ const unsigned msrlist_direct_count = array_count(msrlist_direct);
 #define UCODE_REVISION_AMD UINT64_C(0x01000065)
 #define DE_CFG_LFENCE_SERIALISE BIT64(1)
 #define PRED_CMD_IBPB BIT64(0)
-
-void msr_reset(struct vcpu *vcpu) {
-	struct arch_vcpu *a = vcpu->arch;
-	a->tsc_aux = a->tsc_adjust = a->spec_ctrl = a->mcg_status = a->mcg_ctl = a->hwcr = 0;
-	a->misc_enable = MISC_ENABLE_FAST_STRINGS;
-	a->pat = PAT_RESET;
-	a->system_time_msr = a->wall_clock_msr = 0;
-	a->mtrr = (struct guest_mtrr){0};
-	wrmsr(MSR_TSC_AUX, 0);
-}
 
 // ---- MTRRs: stored and read back; memory types come from the nested tables and the guest's PAT ------------
 
@@ -78,6 +75,25 @@ static bool mtrr_write(struct guest_mtrr *m, uint32_t msr, uint64_t value) {
 	return true;
 }
 
+// As firmware leaves them: write-back everywhere but the VGA window and the device hole below 4 GiB.
+static void mtrr_reset(struct guest_mtrr *m) {
+	*m = (struct guest_mtrr){.def_type = MTRR_DEF_ENABLE | MTRR_DEF_FIXED | MTRR_WB};
+	for (unsigned i = 0; i < array_count(m->fixed); i++) m->fixed[i] = MTRR_WB * UINT64_C(0x0101010101010101);
+	m->fixed[2] = 0; // A0000..BFFFF
+	m->base[0] = BOARD_LOW_RAM_END | MTRR_UC;
+	m->mask[0] = (MASK64(features.phys_bits - 1u, 0) & ~(BOARD_HIGH_RAM_BASE - BOARD_LOW_RAM_END - 1)) | MTRR_MASK_VALID;
+}
+
+void msr_reset(struct vcpu *vcpu) {
+	struct arch_vcpu *a = vcpu->arch;
+	a->tsc_aux = a->tsc_adjust = a->spec_ctrl = a->mcg_status = a->mcg_ctl = a->hwcr = 0;
+	a->misc_enable = MISC_ENABLE_FAST_STRINGS;
+	a->pat = PAT_RESET;
+	a->system_time_msr = a->wall_clock_msr = 0;
+	mtrr_reset(&a->mtrr);
+	wrmsr(MSR_TSC_AUX, 0);
+}
+
 // ---- reading --------------------------------------------------------------------------------------------
 
 static bool read_vendor(uint32_t msr, uint64_t *value) {
@@ -86,6 +102,7 @@ static bool read_vendor(uint32_t msr, uint64_t *value) {
 	case MSR_UCODE_REV: *value = amd ? UCODE_REVISION_AMD : UCODE_REVISION_INTEL; return true;
 	case MSR_PLATFORM_ID: *value = 0; return !amd;
 	case MSR_SYSCFG: *value = 0; return amd;
+	case MSR_NB_CFG: *value = 0; return amd;
 	case MSR_DE_CFG: *value = DE_CFG_LFENCE_SERIALISE; return amd;
 	default: return false;
 	}
@@ -179,6 +196,7 @@ static bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
 	case MSR_DEBUGCTL: return value == 0; // no last-branch records here
 	case MSR_UCODE_REV: return true;      // the "sign" protocol writes 0 before CPUID
 	case MSR_PRED_CMD: return ibpb_write(vcpu, value);
+	case MSR_NB_CFG: return features.vendor == CPU_VENDOR_AMD; // of a northbridge that is not there: ignored
 	case MSR_DE_CFG: return features.vendor == CPU_VENDOR_AMD && value == DE_CFG_LFENCE_SERIALISE;
 	case MSR_KVM_SYSTEM_TIME:
 	case MSR_KVM_SYSTEM_TIME_OLD: return pvclock_system_time_set(vcpu, value);

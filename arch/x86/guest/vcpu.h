@@ -70,6 +70,3 @@ _Static_assert(offsetof(struct arch_vcpu, enter_pa) == 128, "known to enter.asm"
 _Static_assert(offsetof(struct arch_vcpu, host_pa) == 136, "known to enter.asm");
 _Static_assert(offsetof(struct arch_vcpu, launched) == 144, "known to enter.asm");
 _Static_assert(offsetof(struct arch_vcpu, cr2) == 152, "known to enter.asm");
-
-// Moves what the VM's guests read from the TSC by `delta` ticks (a guest wrote its TSC or TSC_ADJUST).
-void arch_tsc_shift(struct vm *vm, uint64_t delta);

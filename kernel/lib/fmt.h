@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// printf-style formatting into a bounded buffer: %d %i %u %x %X %c %s %p %% with 0, -, # (0x before a
-// hexadecimal number that is not 0), width (also *),
-// .precision for %s (also .*), and the lengths hh h l ll z j. Nothing else; an unknown conversion is
-// printed as it stands, so a mistake is seen. No floating point.
+// printf-style formatting into a bounded buffer: %d %i %u %x %X %c %s %p %% with the flags 0, - and # (0x
+// before a hexadecimal number that is not 0), width (also *), .precision for %s (also .*), and the lengths
+// hh h l ll z j. Nothing else; an unknown conversion is printed as it stands, so a mistake is seen. No
+// floating point.
 #pragma once
 
 #include "kernel/lib/types.h"

@@ -36,6 +36,7 @@ static void print_integers_match_libc(void **state __unused_arg) {
 	CHECK("%*d|%-*d|%0*x", 6, 7, 6, 7, 8, 0x1fu);
 	CHECK("%*d|", -6, 7);
 	CHECK("%016lx", (unsigned long)0x1234);
+	CHECK("%#X|%#010X", 0xabcu, 0xabcu);
 	CHECK("%#x %#llx %#x|%#10x|%-#8x|", 0u, 0x1234ull, 0xabcu, 0x5u, 0x5u);
 }
 

@@ -146,6 +146,13 @@ static void edge_fire(void *ctx) {
 	if (periodic(c)) edge_arm(p, vm_now_ns(p->vdev.vm) + EDGE_FLOOR_NS);
 }
 
+// Before a change of a channel by the guest. The low time of channel 0 is otherwise shown only together
+// with its end, and the change may end it.
+static void change_begin(struct vpit *p, struct vpit_channel *c, uint64_t now) {
+	settle(c, now);
+	if (c == &p->channel[0] && !output(c, now)) line_set(p, false);
+}
+
 // After a change of channel 0 by the guest: its output is on the line, its next edge on the timer.
 static void channel0_changed(struct vpit *p) {
 	line_set(p, output(&p->channel[0], ticks_now(p)));
@@ -182,7 +189,7 @@ static void count_load(struct vpit_channel *c, uint32_t written, uint64_t now) {
 static void count_write(struct vpit *p, unsigned index, uint8_t value) {
 	struct vpit_channel *c = &p->channel[index];
 	uint64_t now = ticks_now(p);
-	settle(c, now);
+	change_begin(p, c, now);
 	if (c->access == ACCESS_BOTH && !c->write_high) {
 		c->write_low = value;
 		c->write_high = 1;
@@ -253,8 +260,8 @@ static void control_write(struct vpit *p, uint8_t value) {
 	}
 	struct vpit_channel *c = &p->channel[index];
 	uint64_t now = ticks_now(p);
-	settle(c, now);
 	uint8_t access = value >> 4 & 3;
+	change_begin(p, c, now);
 	if (access == ACCESS_LATCH) {
 		count_latch(c, now);
 		return;

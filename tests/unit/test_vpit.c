@@ -332,6 +332,103 @@ static void load_continues_all_channels(void **state) {
 	free(record);
 }
 
+// A plain counter that is clocked tick by tick, as the data sheet tells it, for modes 0, 2, 3 and 4.
+struct model {
+	unsigned mode, reload, loaded, count;
+	bool out, loading, counting, strobed;
+	uint32_t rises;
+};
+
+static void model_out(struct model *m, bool level) {
+	m->rises += level && !m->out;
+	m->out = level;
+}
+
+static void model_control(struct model *m, unsigned mode) {
+	uint32_t rises = m->rises;
+	bool out = m->out;
+	*m = (struct model){.mode = mode, .out = out, .rises = rises};
+	model_out(m, mode != 0);
+}
+
+// A whole count was written.
+static void model_write(struct model *m, unsigned count) {
+	m->reload = count;
+	if (m->mode == 0) model_out(m, false);
+	if (m->counting && (m->mode == 2 || m->mode == 3)) return;
+	m->loading = true;
+}
+
+static void model_load(struct model *m) {
+	m->loaded = m->reload;
+	m->count = m->mode == 3 ? m->reload & ~1u : m->reload;
+}
+
+static void model_tick(struct model *m) {
+	if (m->loading) {
+		m->loading = false;
+		m->counting = true;
+		m->strobed = false;
+		model_load(m);
+		return;
+	}
+	if (!m->counting) return;
+	if (m->mode == 3) {
+		bool odd_high = (m->loaded & 1) && m->out; // an odd count shows 0 for a tick of its high half
+		if (m->count == 0 || (m->count == 2 && !odd_high)) {
+			model_load(m);
+			model_out(m, !m->out);
+		} else {
+			m->count -= 2;
+		}
+		return;
+	}
+	m->count = (m->count - 1) & 0xffff;
+	if (m->mode == 0 && m->count == 0) model_out(m, true);
+	if (m->mode == 4) {
+		model_out(m, m->count != 0 || m->strobed);
+		m->strobed |= m->count == 0;
+	}
+	if (m->mode == 2 && m->count == 1) model_out(m, false);
+	if (m->mode == 2 && m->count == 0) {
+		model_load(m);
+		model_out(m, true);
+	}
+}
+
+static void random_programs_equal_a_clocked_model(void **state) {
+	(void)state;
+	static const unsigned modes[] = {0, 2, 3, 4};
+	struct rng rng;
+	struct model m = {0};
+	rng_init(&rng, 11);
+	unsigned count = 0;
+	for (unsigned step = 0; step < 20000; step++) {
+		unsigned what = (unsigned)rng_below(&rng, 20);
+		bool steady = !m.loading && !(m.mode == 4 && !m.out);
+		if (what == 0 || count == 0) {
+			unsigned mode = modes[rng_below(&rng, 4)];
+			model_control(&m, mode);
+			out(0x43, (uint8_t)(0x30 | mode << 1));
+			what = 1;
+			steady = true;
+		}
+		if (what == 1 && steady) {
+			count = 100 + (unsigned)rng_below(&rng, 800);
+			model_write(&m, count);
+			out(0x40, (uint8_t)count);
+			out(0x40, (uint8_t)(count >> 8));
+		}
+		for (uint64_t ticks = rng_below(&rng, what < 10 ? 4 : 300); ticks > 0; ticks--) {
+			run(1);
+			model_tick(&m);
+		}
+		assert_int_equal(out_of(0), m.out);
+		if (m.counting && !m.loading) assert_int_equal(count_of(0), m.count);
+		if (m.mode != 4 || m.out) assert_int_equal(vm.gsi_rises[0], m.rises);
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -351,6 +448,7 @@ int main(void) {
 	    TEST(refresh_bit_toggles),
 	    TEST(short_period_and_late_timer_make_no_storm),
 	    TEST(load_continues_all_channels),
+	    TEST(random_programs_equal_a_clocked_model),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -55,8 +55,10 @@ enum emul_result segment_linear(struct emul_ctx *ctx, unsigned seg, const struct
 	return fault_raise(ctx, seg == EMUL_SS ? VECTOR_SS : VECTOR_GP);
 }
 
-static enum emul_result segmented_linear(struct emul_ctx *ctx, unsigned seg, uint64_t offset, unsigned bytes,
-                                         bool write, uint64_t *linear) {
+// Kept out of line, so that the flat case needs no room for a segment.
+static __attribute__((noinline)) enum emul_result segmented_linear(struct emul_ctx *ctx, unsigned seg,
+                                                                   uint64_t offset, unsigned bytes,
+                                                                   bool write, uint64_t *linear) {
 	struct emul_segment segment;
 
 	ctx->ops->segment(ctx, (enum emul_seg)seg, &segment);

@@ -13,8 +13,20 @@
 
 enum { DWORD_EVT = 0, DWORD_CNT = 1, DWORD_TMR = 2 }; // which 32 bits of the block
 // PM1 status and enable (ACPI 6.4 tables 4.11, 4.12) share their bit positions.
-enum { PM1_TMR = 0x0001, PM1_GBL = 0x0020, PM1_PWRBTN = 0x0100, PM1_WAK = 0x8000 };
-enum { STATUS_KEPT = PM1_GBL | PM1_PWRBTN | PM1_WAK, ENABLE_KEPT = PM1_TMR | PM1_GBL | PM1_PWRBTN };
+enum {
+	PM1_TMR = 0x0001,
+	PM1_GBL = 0x0020,
+	PM1_PWRBTN = 0x0100,
+	PM1_SLPBTN = 0x0200,
+	PM1_RTC = 0x0400,
+	PM1_WAK = 0x8000
+};
+// Every enable bit can be set, as Linux checks when it takes over the RTC's alarm; there is nothing behind
+// SLPBTN and RTC, which the FADT says.
+enum {
+	STATUS_KEPT = PM1_GBL | PM1_PWRBTN | PM1_WAK,
+	ENABLE_KEPT = PM1_TMR | PM1_GBL | PM1_PWRBTN | PM1_SLPBTN | PM1_RTC
+};
 // PM1 control (table 4.13).
 enum {
 	CNT_SCI_EN = 0x0001,

@@ -55,7 +55,7 @@ static void timer_24_bits_wraps(void **state) {
 static void timer_carry_sets_status_and_interrupts(void **state) {
 	(void)state;
 	out(GUEST_PM1A_EVT_PORT + 2, 2, 0xffff);
-	assert_int_equal(in(GUEST_PM1A_EVT_PORT + 2, 2), 0x0121);
+	assert_int_equal(in(GUEST_PM1A_EVT_PORT + 2, 2), 0x0721);
 	vm_double_run(&vm, 2343480000u); // just before 2^23 ticks
 	assert_int_equal(in(GUEST_PM1A_EVT_PORT, 2), 0);
 	assert_false(vm.gsi_level[GUEST_SCI_GSI]);

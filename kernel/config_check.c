@@ -3,9 +3,12 @@
 // kernel is the loader's own: every VM's load is gone through against its memory map, without writing.
 #include "kernel/config.h"
 
+#include "kernel/abi/bootinfo.h"
 #include "kernel/lib/err.h"
 #include "kernel/lib/string.h"
 #include "kernel/load/load.h"
+
+_Static_assert(CONFIG_PATH_MAX + 1 == BOOT_NAME_BYTES, "a path is handed over whole by the boot loaders");
 
 struct check {
 	const struct config *config;

@@ -30,7 +30,8 @@ void log_print(enum log_level level, const char *subsystem, const char *format, 
 
 	if (log_sink == NULL || level > log_most) return;
 
-	size_t len = subsystem != NULL ? fmt_print(line, sizeof line, "%s %s: ", level_name(level), subsystem) : 0;
+	size_t len =
+	    subsystem != NULL ? fmt_print(line, sizeof line, "%s %s: ", level_name(level), subsystem) : 0;
 	if (len >= sizeof line) len = sizeof line - 1;
 	va_start(args, format);
 	len += fmt_vprint(line + len, sizeof line - len, format, args);

@@ -16,6 +16,7 @@ __must_check int apic_init(hpa_t base);
 __must_check int apic_cpu_init(uint8_t spurious_vector, uint8_t error_vector);
 
 bool apic_is_x2apic(void);
+// After apic_cpu_init, as everything below.
 uint32_t apic_id(void);
 void apic_eoi(void);
 // Error status since the last call (SDM 11.5.3), written before read as the register demands.

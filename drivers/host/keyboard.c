@@ -22,10 +22,8 @@
 
 #define KEY_COUNT 0x3au
 // Indexed by make code; 0: no character. The keypad is handled apart.
-static const char plain[] =
-    "\0\0331234567890-=\177\tqwertyuiop[]\r\0asdfghjkl;'`\0\\zxcvbnm,./\0*\0 ";
-static const char shifted[] =
-    "\0\033!@#$%^&*()_+\177\tQWERTYUIOP{}\r\0ASDFGHJKL:\"~\0|ZXCVBNM<>?\0*\0 ";
+static const char plain[] = "\0\0331234567890-=\177\tqwertyuiop[]\r\0asdfghjkl;'`\0\\zxcvbnm,./\0*\0 ";
+static const char shifted[] = "\0\033!@#$%^&*()_+\177\tQWERTYUIOP{}\r\0ASDFGHJKL:\"~\0|ZXCVBNM<>?\0*\0 ";
 
 _Static_assert(sizeof plain == KEY_COUNT + 1 && sizeof shifted == KEY_COUNT + 1, "layout tables");
 

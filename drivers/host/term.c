@@ -331,7 +331,9 @@ static void byte_in(struct term *t, uint8_t byte) {
 // ---- interface ---------------------------------------------------------------------------------------------
 
 void term_init(struct term *term, unsigned columns, unsigned rows, const struct term_painter *painter) {
-	memset(term, 0, sizeof *term); // a shown cell of 0 is none that can be: all will be painted
+	memset(term, 0, sizeof *term);
+	for (unsigned r = 0; r < TERM_ROW_MAX; r++)
+		for (unsigned c = 0; c < TERM_COLUMN_MAX; c++) term->shown[r][c] = TERM_BLANK;
 	term->painter = *painter;
 	term->columns = (unsigned)min_u64(max_u64(columns, 1), TERM_COLUMN_MAX);
 	term->rows = (unsigned)min_u64(max_u64(rows, 1), TERM_ROW_MAX);

@@ -44,7 +44,7 @@ struct term {
 	term_cell_t shown[TERM_ROW_MAX][TERM_COLUMN_MAX]; // what the painter drew last
 };
 
-// columns and rows are cut to the maxima; the screen is assumed to show nothing yet and is painted whole.
+// columns and rows are cut to the maxima. The screen must show nothing but blanks (TERM_BLANK).
 void term_init(struct term *term, unsigned columns, unsigned rows, const struct term_painter *painter);
 void term_write(struct term *term, const uint8_t *bytes, size_t count);
 // Draws at most max_cells changed cells; true when more remain.

@@ -25,5 +25,8 @@ static void vgatext_paint(void *ctx, unsigned column, unsigned row, term_cell_t 
 struct term_painter vgatext_painter(void *buffer) {
 	out8(CRTC_INDEX_PORT, CRTC_CURSOR_START);
 	out8(CRTC_DATA_PORT, CRTC_CURSOR_OFF);
+	for (unsigned row = 0; row < VGATEXT_ROWS; row++)
+		for (unsigned column = 0; column < VGATEXT_COLUMNS; column++)
+			vgatext_paint(buffer, column, row, TERM_BLANK, false);
 	return (struct term_painter){.paint = vgatext_paint, .ctx = buffer};
 }

@@ -11,5 +11,5 @@
 #define VGATEXT_COLUMNS 80u
 #define VGATEXT_ROWS 25u
 
-// buffer: the mapped VGATEXT_BYTES at VGATEXT_BASE. Hides the hardware cursor.
+// buffer: the mapped VGATEXT_BYTES at VGATEXT_BASE. Clears it and hides the hardware cursor.
 struct term_painter vgatext_painter(void *buffer);

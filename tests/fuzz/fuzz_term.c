@@ -21,6 +21,8 @@ static void paint(void *ctx, unsigned column, unsigned row, term_cell_t cell, bo
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	const struct term_painter painter = {.paint = paint};
 	if (size < 2) return 0;
+	for (unsigned r = 0; r < TERM_ROW_MAX; r++)
+		for (unsigned c = 0; c < TERM_COLUMN_MAX; c++) shown[r][c] = TERM_BLANK;
 	term_init(&term, data[0], data[1] & 31, &painter);
 	const size_t half = size / 2;
 	term_write(&term, data + 2, half > 2 ? half - 2 : 0);

@@ -19,7 +19,8 @@ static void paint(void *ctx, unsigned column, unsigned row, term_cell_t cell, bo
 
 static void begin(unsigned columns, unsigned rows) {
 	const struct term_painter painter = {.paint = paint};
-	memset(screen, 0, sizeof screen);
+	for (unsigned r = 0; r < TERM_ROW_MAX; r++)
+		for (unsigned c = 0; c < TERM_COLUMN_MAX; c++) screen[r][c] = TERM_BLANK;
 	term_init(&term, columns, rows, &painter);
 }
 
@@ -149,6 +150,7 @@ static void paint_draws_only_changes(void **state) {
 static void paint_is_bounded(void **state) {
 	(void)state;
 	begin(240, 75);
+	for (unsigned i = 0; i < 500; i++) type("x");
 	paints = 0;
 	assert_true(term_paint(&term, 100));
 	assert_int_equal(paints, 100);

@@ -345,7 +345,7 @@ static struct vpit *vpit_of(struct vdev *self) { return container_of(self, struc
 static void vpit_reset(struct vdev *self) {
 	struct vpit *p = vpit_of(self);
 	vm_timer_cancel(self->vm, &p->edge);
-	p->anchor_ns = vm_now_ns(self->vm);
+	p->anchor_ns = 0; // in step with the VM's clock, which may start again after a reset
 	p->speaker = 0;
 	for (unsigned i = 0; i < VPIT_CHANNELS; i++) {
 		p->channel[i] = (struct vpit_channel){.access = ACCESS_BOTH, .gate = i != 2};

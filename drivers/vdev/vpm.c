@@ -137,9 +137,9 @@ void vpm_power_button(struct vdev *vpm) {
 
 static void vpm_reset(struct vdev *self) {
 	struct vpm *p = vpm_of(self);
-	p->anchor_ns = vm_now_ns(self->vm);
+	p->anchor_ns = 0; // in step with the VM's clock, which may start again after a reset
 	p->status = p->enable = p->control = 0;
-	p->carries_seen = 0;
+	p->carries_seen = carries_now(p);
 	update(p);
 	vm_gsi_set(self->vm, GUEST_SCI_GSI, false);
 }

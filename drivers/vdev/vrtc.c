@@ -162,7 +162,8 @@ static uint64_t periodic_ticks(const struct vrtc *r) {
 
 // Sets the flags of everything that happened since they were looked at last.
 static void flags_update(struct vrtc *r) {
-	uint64_t now = vm_now_ns(r->vdev.vm), from = r->checked_ns, period = periodic_ticks(r);
+	uint64_t now = vm_now_ns(r->vdev.vm), period = periodic_ticks(r);
+	uint64_t from = min_u64(r->checked_ns, now); // after a reset the clock may have started again
 	r->checked_ns = now;
 	if (period && ns_to_ticks(now, CRYSTAL_HZ) / period != ns_to_ticks(from, CRYSTAL_HZ) / period) {
 		r->cmos[REG_C] |= C_PF;

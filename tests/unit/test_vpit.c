@@ -304,6 +304,17 @@ static void short_period_and_late_timer_make_no_storm(void **state) {
 	assert_int_equal(vm.gsi_rises[0], rises + 1);
 }
 
+static void reset_survives_a_clock_that_starts_again(void **state) {
+	(void)state;
+	vm_double_run(&vm, 5 * NS_PER_SECOND);
+	pit->class->reset(pit);
+	vm.now_ns = 0;
+	program(0, 2, 1000);
+	uint32_t rises = vm.gsi_rises[0];
+	run(1 + 1000 * 10);
+	assert_int_equal(vm.gsi_rises[0], rises + 10);
+}
+
 static void load_continues_all_channels(void **state) {
 	(void)state;
 	program(0, 3, 5000);
@@ -447,6 +458,7 @@ int main(void) {
 	    TEST(single_byte_access_and_bcd),
 	    TEST(refresh_bit_toggles),
 	    TEST(short_period_and_late_timer_make_no_storm),
+	    TEST(reset_survives_a_clock_that_starts_again),
 	    TEST(load_continues_all_channels),
 	    TEST(random_programs_equal_a_clocked_model),
 	};

@@ -17,7 +17,6 @@ static void out(unsigned port, unsigned bytes, uint64_t value) { vm_double_out(&
 
 static int setup_bits(uint32_t bits) {
 	vm_double_init(&vm);
-	vm.now_ns = 12345;
 	const struct vdev_config config = {.index = bits};
 	pm = vm_double_create(&vm, &vpm_class, &config, NULL);
 	return pm ? 0 : -1;
@@ -110,6 +109,17 @@ static void write_across_registers_reaches_both(void **state) {
 	assert_int_equal(in(GUEST_PM1A_EVT_PORT + 2, 4), (uint64_t)(1 | GUEST_SLP_TYP_S5 << 10) << 16 | 0x0100);
 }
 
+static void reset_survives_a_clock_that_starts_again(void **state) {
+	(void)state;
+	vm_double_run(&vm, 5 * SECOND);
+	pm->class->reset(pm);
+	vm.now_ns = 0;
+	assert_int_equal(in(GUEST_PM_TMR_PORT, 4), 0);
+	vm_double_run(&vm, SECOND);
+	assert_int_equal(in(GUEST_PM_TMR_PORT, 4), 3579545);
+	assert_int_equal(in(GUEST_PM1A_EVT_PORT, 2), 0);
+}
+
 static void load_continues_timer_and_status(void **state) {
 	(void)state;
 	out(GUEST_PM1A_EVT_PORT + 2, 2, 0x0101);
@@ -147,6 +157,7 @@ int main(void) {
 	    TEST(power_button_raises_sci_until_cleared),
 	    TEST(sleep_enable_with_s5_powers_off),
 	    TEST(write_across_registers_reaches_both),
+	    TEST(reset_survives_a_clock_that_starts_again),
 	    TEST(load_continues_timer_and_status),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -198,6 +198,16 @@ static void cmos_holds_memory_size_and_checksum(void **state) {
 	assert_int_equal(get(0x7e), 0x33);
 }
 
+static void reset_survives_a_clock_that_starts_again(void **state) {
+	(void)state;
+	vm_double_run(&vm, 100000 * SECOND);
+	rtc->class->reset(rtc);
+	vm.now_ns = 0;
+	assert_int_equal(get(0x0c), 0);
+	vm_double_run(&vm, SECOND);
+	assert_int_equal(get(0x0c), 0x50);
+}
+
 static void load_continues_clock_and_flags(void **state) {
 	(void)state;
 	set(4, 0x10);
@@ -237,6 +247,7 @@ int main(void) {
 	    TEST(alarm_flag_without_interrupt_is_seen_later),
 	    TEST(periodic_interrupt_at_its_rate),
 	    TEST(cmos_holds_memory_size_and_checksum),
+	    TEST(reset_survives_a_clock_that_starts_again),
 	    TEST(load_continues_clock_and_flags),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

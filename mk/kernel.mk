@@ -2,10 +2,17 @@
 # The hypervisor image: build/bulkhead.elf.
 WARN := -Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes -Wvla -Werror
 VERSION := 0.1
-KERNEL_CFLAGS := -std=gnu11 -O2 -g -I. -ffreestanding -fno-builtin-printf -mgeneral-regs-only -mno-red-zone \
+KERNEL_CFLAGS = -std=gnu11 $(OPT) -g -I. -ffreestanding -fno-builtin-printf -mgeneral-regs-only -mno-red-zone \
 	-mcmodel=kernel -fno-pic -fno-pie -fstack-protector-strong -mstack-protector-guard=global \
 	-fno-asynchronous-unwind-tables -fno-omit-frame-pointer -fno-common -fno-strict-aliasing \
 	-ffunction-sections -fdata-sections -fcf-protection=none -DBULKHEAD_VERSION='"$(VERSION)"' $(WARN)
+# What runs between a guest's exit and its next entry is compiled for speed, the rest for size.
+HOT_C := $(filter arch/x86/emul/% arch/x86/guest/% arch/x86/svm/% arch/x86/vmx/% mm/gmem.c mm/memslot.c \
+	drivers/vdev/vlapic% drivers/vdev/vioapic.c drivers/vdev/vpic.c drivers/vdev/vuart.c kernel/run.c kernel/vm.c \
+	kernel/clock.c kernel/iobus.c kernel/timerq.c kernel/irqroute.c drivers/host/apic.c kernel/lib/string.c,$(KERNEL_C))
+COLD_C := $(addprefix arch/x86/guest/,acpi_tables.c board.c load.c report.c) arch/x86/svm/setup.c arch/x86/vmx/setup.c
+OPT = -Os
+$(patsubst %.c,$(BUILD)/kernel/%.o,$(filter-out $(COLD_C),$(HOT_C))): OPT = -O2
 KERNEL_OBJ := $(KERNEL_C:%.c=$(BUILD)/kernel/%.o) $(KERNEL_ASM:%.asm=$(BUILD)/kernel/%.asm.o)
 KERNEL_ELF := $(BUILD)/bulkhead.elf
 

@@ -106,6 +106,7 @@ KERNEL_C := \
 	arch/x86/svm/vcpu.c \
 	arch/x86/svm/state.c \
 	arch/x86/svm/event.c \
+	arch/x86/svm/length.c \
 	arch/x86/svm/exit.c \
 	arch/x86/svm/ops.c \
 	drivers/vdev/vlapic.c \

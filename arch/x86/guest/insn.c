@@ -22,6 +22,8 @@ struct emulation {
 	struct vcpu *vcpu;
 	struct guest_paging paging;
 	bool stuck; // a page table that is not in memory: nothing architectural can follow
+	bool hinted;      // the CPU has just translated the one memory operand, rights checked:
+	uint64_t hint_gpa; // to this address
 };
 
 static enum emul_access fault_to(struct emulation *e, uint64_t linear, const struct walk_fault *fault) {
@@ -65,6 +67,10 @@ static enum emul_access translate(struct emulation *e, uint64_t linear, unsigned
                                   unsigned *first) {
 	struct walk_fault fault;
 	*first = (unsigned)min_u64(bytes, PAGE_BYTES - page_offset(linear));
+	if (likely(e->hinted && *first == bytes && page_offset(linear) == page_offset(e->hint_gpa))) {
+		at[0] = gpa(e->hint_gpa);
+		return EMUL_ACCESS_OK;
+	}
 	if (guest_walk(e->vcpu, &e->paging, linear, access, &at[0], &fault) < 0) return fault_to(e, linear, &fault);
 	if (*first < bytes && guest_walk(e->vcpu, &e->paging, linear + *first, access, &at[1], &fault) < 0)
 		return fault_to(e, linear + *first, &fault);
@@ -216,7 +222,9 @@ static void emulation_init(struct emulation *e, struct vcpu *vcpu) {
 
 static bool operand_access(struct vcpu *vcpu, const struct emul_insn *insn, void *dst, const void *src,
                            unsigned bytes) {
-	struct emulation e = {.vcpu = vcpu};
+	struct emulation e;
+	e.vcpu = vcpu;
+	e.stuck = e.hinted = false;
 	ops->paging_get(vcpu, &e.paging);
 	emulation_init(&e, vcpu);
 	uint64_t linear;
@@ -238,12 +246,21 @@ bool guest_operand_write(struct vcpu *vcpu, const struct emul_insn *insn, const 
 	return operand_access(vcpu, insn, NULL, src, bytes);
 }
 
-void guest_emulate(struct vcpu *vcpu) {
-	struct emulation e = {.vcpu = vcpu};
+// The explicit memory operand is the only access of the instruction.
+static bool one_access(const struct emul_insn *insn) {
+	return insn->has_mem && insn->op != EMUL_OP_PUSH && insn->op != EMUL_OP_POP && insn->op != EMUL_OP_CALL;
+}
+
+static void emulate(struct vcpu *vcpu, const uint64_t *fault_gpa) {
+	struct emulation e;
+	e.vcpu = vcpu;
+	e.stuck = false;
 	struct emul_insn insn;
 	ops->paging_get(vcpu, &e.paging);
 	if (!fetch_decode(vcpu, &e.paging, &insn)) return;
 	vcpu->stat.emulated++;
+	e.hinted = fault_gpa != NULL && one_access(&insn);
+	e.hint_gpa = e.hinted ? *fault_gpa : 0;
 	emulation_init(&e, vcpu);
 	enum emul_result result = emul_execute(&e.ctx, &insn);
 	if (result == EMUL_UNHANDLED) {
@@ -270,3 +287,6 @@ void guest_emulate(struct vcpu *vcpu) {
 	ops->shadow_clear(vcpu);
 	if ((e.paging.rflags & RFLAGS_TF) != 0) guest_trap_step(vcpu);
 }
+
+void guest_emulate(struct vcpu *vcpu) { emulate(vcpu, NULL); }
+void guest_emulate_access(struct vcpu *vcpu, uint64_t fault_gpa) { emulate(vcpu, &fault_gpa); }

@@ -72,5 +72,5 @@ void mmio_exit(struct vcpu *vcpu, const struct exit *exit) {
 		               (unsigned long long)exit->fault.gpa, (unsigned long long)ops->rip_get(vcpu));
 		return;
 	}
-	guest_emulate(vcpu);
+	guest_emulate_access(vcpu, exit->fault.gpa);
 }

@@ -61,8 +61,9 @@ static int mark64(struct gspace *g, gpa_t at, uint64_t entry, uint64_t bits) {
 }
 
 // The 8-byte formats: `level` tables from `table` down, shift of the top one first.
+// `trace` (may be NULL) gets the entries gone through.
 static int walk64(struct vcpu *vcpu, const struct guest_paging *p, uint64_t table, unsigned level, uint64_t linear,
-                  uint32_t access, gpa_t *out, struct walk_fault *fault) {
+                  uint32_t access, gpa_t *out, struct walk_fault *fault, struct fetch_walk *trace) {
 	struct gspace *g = &vcpu->vm->space;
 	uint64_t rights = PTE_U | PTE_W;
 	bool nx = false;
@@ -73,6 +74,10 @@ static int walk64(struct vcpu *vcpu, const struct guest_paging *p, uint64_t tabl
 		gpa_t at = gpa((table & PTE_ADDR) + (linear >> shift & 511) * 8);
 		uint64_t entry;
 		if (gmem_read64(g, at, &entry) < 0) return unreadable(fault);
+		if (trace != NULL) {
+			trace->at[trace->levels] = at.v;
+			trace->entry[trace->levels++] = entry | PTE_A; // as it stands after this walk
+		}
 		if ((entry & PTE_P) == 0) return fail(fault, p, access, 0);
 		if ((entry & reserved) != 0) return fail(fault, p, access, PF_PRESENT | PF_RSVD);
 		rights &= entry;
@@ -122,14 +127,15 @@ static int walk32(struct vcpu *vcpu, const struct guest_paging *p, uint32_t line
 	return 0;
 }
 
-int guest_walk(struct vcpu *vcpu, const struct guest_paging *p, uint64_t linear, uint32_t access, gpa_t *out,
-               struct walk_fault *fault) {
+static int walk_traced(struct vcpu *vcpu, const struct guest_paging *p, uint64_t linear, uint32_t access, gpa_t *out,
+                       struct walk_fault *fault, struct fetch_walk *trace) {
 	if ((p->cr0 & CR0_PG) == 0) {
 		*out = gpa(linear & UINT32_MAX);
 		return 0;
 	}
 	if ((p->efer & EFER_LMA) != 0)
-		return walk64(vcpu, p, p->cr3, (p->cr4 & CR4_LA57) != 0 ? 5 : 4, linear, access, out, fault);
+		return walk64(vcpu, p, p->cr3, (p->cr4 & CR4_LA57) != 0 ? 5 : 4, linear, access, out, fault,
+		              trace);
 	if ((p->cr4 & CR4_PAE) == 0) return walk32(vcpu, p, (uint32_t)linear, access, out, fault);
 	// PAE: CR3 points at four entries, 32-byte aligned. The CPU keeps them loaded; reading them again is
 	// the same for every guest that reloads CR3 after changing them.
@@ -137,7 +143,61 @@ int guest_walk(struct vcpu *vcpu, const struct guest_paging *p, uint64_t linear,
 	gpa_t at = gpa((p->cr3 & 0xffffffe0u) + bits_get(linear, 31, 30) * 8);
 	if (gmem_read64(&vcpu->vm->space, at, &pdpte) < 0) return unreadable(fault);
 	if ((pdpte & PTE_P) == 0) return fail(fault, p, access, 0);
-	return walk64(vcpu, p, pdpte, 2, linear & UINT32_MAX, access, out, fault);
+	return walk64(vcpu, p, pdpte, 2, linear & UINT32_MAX, access, out, fault, NULL);
+}
+
+int guest_walk(struct vcpu *vcpu, const struct guest_paging *p, uint64_t linear, uint32_t access, gpa_t *out,
+               struct walk_fault *fault) {
+	return walk_traced(vcpu, p, linear, access, out, fault, NULL);
+}
+
+// ---- instruction fetch -----------------------------------------------------------------------------------------
+
+static uint32_t fetch_access(const struct guest_paging *p) { return PF_FETCH | (p->cpl == 3 ? PF_USER : 0u); }
+
+// The page's translation by the remembered walk, when nothing it depended on has changed.
+static inline bool fetch_remembered(const struct vcpu *vcpu, const struct guest_paging *p, uint64_t linear,
+                                    uint64_t *gpa_page) {
+	const struct fetch_walk *w = &vcpu->arch->fetch;
+	if (w->linear_page != (linear & ~(PAGE_BYTES - 1)) || w->cr3 != p->cr3 || w->cr0 != p->cr0 || w->cr4 != p->cr4 ||
+	    w->efer != p->efer || w->access != fetch_access(p))
+		return false;
+	for (unsigned i = 0; i < w->levels; i++) {
+		uint64_t now;
+		if (gmem_read64(&vcpu->vm->space, gpa(w->at[i]), &now) < 0 || now != w->entry[i]) return false;
+	}
+	*gpa_page = w->gpa_page;
+	return true;
+}
+
+// Walks and remembers; without paging, and in the other formats, there is nothing to remember.
+static int fetch_walk(struct vcpu *vcpu, const struct guest_paging *p, uint64_t linear, gpa_t *out,
+                      struct walk_fault *fault) {
+	struct fetch_walk *w = &vcpu->arch->fetch;
+	uint64_t page;
+	if (fetch_remembered(vcpu, p, linear, &page)) {
+		*out = gpa(page + page_offset(linear));
+		return 0;
+	}
+	w->levels = 0;
+	w->linear_page = FETCH_WALK_NONE;
+	int err = walk_traced(vcpu, p, linear, fetch_access(p), out, fault, w);
+	bool exact = w->levels > 0 || (p->cr0 & CR0_PG) == 0;
+	if (err < 0 || !exact) return err;
+	w->linear_page = linear & ~(PAGE_BYTES - 1);
+	w->cr0 = p->cr0;
+	w->cr3 = p->cr3;
+	w->cr4 = p->cr4;
+	w->efer = p->efer;
+	w->access = fetch_access(p);
+	w->gpa_page = out->v & ~(PAGE_BYTES - 1);
+	return 0;
+}
+
+bool guest_fetch_word(struct vcpu *vcpu, const struct guest_paging *p, uint64_t linear, uint32_t *word) {
+	uint64_t page;
+	if (page_offset(linear) > PAGE_BYTES - sizeof *word || !fetch_remembered(vcpu, p, linear, &page)) return false;
+	return gmem_read32(&vcpu->vm->space, gpa(page + page_offset(linear)), word) == 0;
 }
 
 unsigned guest_fetch(struct vcpu *vcpu, const struct guest_paging *p, uint8_t bytes[static EMUL_INSN_MAX],
@@ -149,12 +209,11 @@ unsigned guest_fetch(struct vcpu *vcpu, const struct guest_paging *p, uint8_t by
 		ops->seg_get(vcpu, SEG_CS, &cs);
 		linear = (linear + cs.base) & UINT32_MAX;
 	}
-	uint32_t access = PF_FETCH | (p->cpl == 3 ? PF_USER : 0u);
 	unsigned have = 0;
 	while (have < EMUL_INSN_MAX) {
 		gpa_t at;
 		unsigned run = (unsigned)min_u64(PAGE_BYTES - page_offset(linear + have), EMUL_INSN_MAX - have);
-		if (guest_walk(vcpu, p, linear + have, access, &at, fault) < 0) break;
+		if (fetch_walk(vcpu, p, linear + have, &at, fault) < 0) break;
 		if (gmem_read(&vcpu->vm->space, at, bytes + have, run) < 0) {
 			*fault = (struct walk_fault){.unreadable = true};
 			break;

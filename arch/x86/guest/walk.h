@@ -20,4 +20,7 @@ __must_check int guest_walk(struct vcpu *vcpu, const struct guest_paging *paging
 // translate ends it; 0 and *fault filled when the first byte cannot).
 unsigned guest_fetch(struct vcpu *vcpu, const struct guest_paging *paging, uint8_t bytes[static EMUL_INSN_MAX],
                      struct walk_fault *fault);
+// The four code bytes at a linear address, by the remembered walk; false when there is none that still holds, or
+// they cross a page: use guest_fetch, which remembers its walk.
+bool guest_fetch_word(struct vcpu *vcpu, const struct guest_paging *paging, uint64_t linear, uint32_t *word);
 enum emul_mode guest_mode(const struct guest_paging *paging);

@@ -11,7 +11,9 @@
 void svm_vcpu_enter(struct vcpu *vcpu) {
 	struct arch_vcpu *arch = vcpu->arch;
 	struct vmcb *v = vmcb_of(vcpu);
-	svm_asid_check(vcpu);
+	struct svm_vcpu *svm = arch->vendor;
+	struct asid_pool *pool = &svm_asid_pool[this_cpu()->id];
+	if (unlikely(svm->asid_generation != pool->generation)) svm_asid_take(svm, pool);
 	v->rax = arch->gpr[GPR_RAX];
 	// From here to VMRUN nothing is taken: GIF = 0 holds interrupts, NMIs and INIT. What set a request before
 	// is seen by the test; what comes after pends and exits the guest at once (IF = 1 under V_INTR_MASKING).
@@ -146,6 +148,13 @@ static void requeue_event(struct vcpu *vcpu, uint64_t info) {
 	guest_event_requeue(vcpu, &event);
 }
 
+// Next RIP is 0 where the exit is no instruction's.
+static uint8_t insn_length(struct vcpu *vcpu, const struct vmcb *v, uint64_t code) {
+	if (unlikely(!svm_caps.next_rip)) return svm_insn_length(vcpu, code);
+	uint64_t length = v->next_rip - v->rip;
+	return length <= EMUL_INSN_MAX ? (uint8_t)length : 0;
+}
+
 void svm_exit(struct arch_vcpu *arch) {
 	struct vcpu *vcpu = arch->vcpu;
 	struct vmcb *v = vmcb_of(vcpu);
@@ -155,21 +164,20 @@ void svm_exit(struct arch_vcpu *arch) {
 	v->tlb_control = SVM_TLB_KEEP;
 	v->event_inject = 0;
 	x.reason = code;
-	x.insn_len = 0;
-	if (svm_caps.next_rip) {
-		uint64_t length = v->next_rip - v->rip;
-		x.insn_len = length <= EMUL_INSN_MAX ? (uint8_t)length : 0;
-	}
 	if (unlikely((v->exit_int_info & SVM_EVENT_VALID) != 0)) requeue_event(vcpu, v->exit_int_info);
-	if (code == SVM_EXIT_IOIO)
+	if (code == SVM_EXIT_IOIO) {
 		decode_pio(v, &x);
-	else if (code == SVM_EXIT_MSR)
+		goto handle;
+	}
+	x.insn_len = insn_length(vcpu, v, code);
+	if (code == SVM_EXIT_MSR)
 		x.kind = v->exit_info1 != 0 ? EXIT_WRMSR : EXIT_RDMSR;
 	else if (code < array_count(kind_of) && kind_of[code] != 0)
 		x.kind = (enum exit_kind)(kind_of[code] - 1);
 	else
 		decode_other(vcpu, v, &x);
 	if (x.kind == EXIT_IRET) svm_iret_exit(vcpu);
+handle:
 	guest_exit(vcpu, &x);
 	run_loop();
 }

@@ -2,6 +2,7 @@
 // What the files of the SVM backend share.
 #pragma once
 
+#include "arch/x86/cpu/percpu.h"
 #include "arch/x86/guest/ops.h"
 #include "arch/x86/guest/vcpu.h"
 #include "arch/x86/svm/vmcb.h"
@@ -27,7 +28,7 @@ struct svm_vcpu {
 };
 
 static inline struct svm_vcpu *svm_of(const struct vcpu *vcpu) { return vcpu->arch->vendor; }
-static inline struct vmcb *vmcb_of(const struct vcpu *vcpu) { return svm_of(vcpu)->vmcb; }
+static inline struct vmcb *vmcb_of(const struct vcpu *vcpu) { return vcpu->arch->block; }
 
 // setup.c
 int svm_probe(struct arch_why *why);
@@ -41,8 +42,19 @@ int svm_vcpu_create(struct vcpu *vcpu);
 void svm_vcpu_destroy(struct vcpu *vcpu);
 void svm_vcpu_reset(struct vcpu *vcpu);
 void svm_flush(struct vcpu *vcpu);
-void svm_asid_check(struct vcpu *vcpu);
+// ASIDs are handed out upwards per CPU; when they run out, the generation moves on, everything is flushed
+// once and every vCPU takes a new one at its next entry. An ASID is never used twice in a generation.
+struct asid_pool {
+	uint64_t generation;
+	uint32_t next;
+};
+extern struct asid_pool svm_asid_pool[CPU_MAX];
+void svm_asid_take(struct svm_vcpu *svm, struct asid_pool *pool);
 void svm_dump(const struct vcpu *vcpu);
+// length.c
+// Length of the exiting instruction on a CPU that does not tell, for those whose opcode the exit code names; 0
+// when it takes a full decode.
+uint8_t svm_insn_length(struct vcpu *vcpu, uint64_t code);
 // exit.c
 void svm_vcpu_enter(struct vcpu *vcpu);
 void svm_exit(struct arch_vcpu *arch);

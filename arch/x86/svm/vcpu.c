@@ -7,16 +7,11 @@
 #include "kernel/lib/string.h"
 #include "kernel/memory.h"
 
-// ASIDs are handed out upwards per CPU; when they run out, the generation moves on, everything is flushed
-// once and every vCPU takes a new one at its next entry. An ASID is never used twice in a generation.
-struct asid_pool {
-	uint64_t generation;
-	uint32_t next;
-};
-static struct asid_pool asid_pool[CPU_MAX];
 #define ASID_NONE UINT64_MAX
 
-static void asid_take(struct svm_vcpu *svm, struct asid_pool *pool) {
+struct asid_pool svm_asid_pool[CPU_MAX];
+
+void svm_asid_take(struct svm_vcpu *svm, struct asid_pool *pool) {
 	svm->vmcb->tlb_control = SVM_TLB_KEEP;
 	if (pool->generation == 0 || pool->next >= svm_caps.asids) {
 		pool->generation++;
@@ -27,18 +22,12 @@ static void asid_take(struct svm_vcpu *svm, struct asid_pool *pool) {
 	svm->asid_generation = pool->generation;
 }
 
-void svm_asid_check(struct vcpu *vcpu) {
-	struct svm_vcpu *svm = svm_of(vcpu);
-	struct asid_pool *pool = &asid_pool[this_cpu()->id];
-	if (unlikely(svm->asid_generation != pool->generation)) asid_take(svm, pool);
-}
-
 void svm_flush(struct vcpu *vcpu) {
 	struct svm_vcpu *svm = svm_of(vcpu);
 	if (svm_caps.flush_asid)
 		svm->vmcb->tlb_control = SVM_TLB_FLUSH_ASID;
 	else
-		asid_take(svm, &asid_pool[this_cpu()->id]); // a fresh ASID has nothing cached
+		svm_asid_take(svm, &svm_asid_pool[this_cpu()->id]); // a fresh ASID has nothing cached
 }
 
 int svm_vcpu_create(struct vcpu *vcpu) {
@@ -53,6 +42,7 @@ int svm_vcpu_create(struct vcpu *vcpu) {
 	}
 	svm->vmcb = frame_ptr(page);
 	vcpu->arch->vendor = svm;
+	vcpu->arch->block = svm->vmcb;
 	vcpu->arch->enter_pa = page.v;
 	vcpu->arch->host_pa = svm_host_vmcb_pa();
 	return 0;

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// The instructions of VMX that C uses (SDM vol. 3, ch. 30 "VMX Instruction Reference"). Every one reports
+// VMfailInvalid in CF and VMfailValid in ZF (30.2 "Conventions"); no wrapper drops them: those of set-up return
+// false, those that can fail only by our own mistake end in vmx_insn_failed. VMLAUNCH and VMRESUME are in enter.asm.
+#pragma once
+
+#include "arch/x86/vmx/vmcs.h"
+#include "kernel/lib/types.h"
+
+// Panics with the instruction, its operand and the VM-instruction error. In vcpu.c.
+noreturn __cold void vmx_insn_failed(const char *insn, uint64_t operand);
+
+#define VMX_INSN_POINTER(insn)                                                                                     \
+	static inline __must_check bool vmx_##insn(uint64_t pa) {                                                      \
+		bool failed;                                                                                               \
+		__asm__ volatile(#insn " %1" : "=@ccbe"(failed) : "m"(pa) : "memory");                                     \
+		return !failed;                                                                                            \
+	}
+VMX_INSN_POINTER(vmxon)
+VMX_INSN_POINTER(vmclear)
+VMX_INSN_POINTER(vmptrld)
+
+static inline __must_check bool vmx_vmxoff(void) {
+	bool failed;
+	__asm__ volatile("vmxoff" : "=@ccbe"(failed) : : "memory");
+	return !failed;
+}
+
+// Descriptors of 128 bits: the EPTP and zero; the VPID and a linear address.
+static inline void vmx_invept(enum vmx_invept_type type, uint64_t eptp) {
+	const uint64_t descriptor[2] = {eptp, 0};
+	bool failed;
+	__asm__ volatile("invept %1, %2" : "=@ccbe"(failed) : "m"(descriptor), "r"((uint64_t)type) : "memory");
+	if (unlikely(failed)) vmx_insn_failed("INVEPT", eptp);
+}
+static inline void vmx_invvpid(enum vmx_invvpid_type type, uint16_t vpid) {
+	const uint64_t descriptor[2] = {vpid, 0};
+	bool failed;
+	__asm__ volatile("invvpid %1, %2" : "=@ccbe"(failed) : "m"(descriptor), "r"((uint64_t)type) : "memory");
+	if (unlikely(failed)) vmx_insn_failed("INVVPID", vpid);
+}
+
+// Fields of the current VMCS. For a field known to the compiler use the macros below.
+static inline uint64_t vmcs_read(uint32_t field) {
+	uint64_t value;
+	bool failed;
+	__asm__ volatile("vmread %2, %1" : "=@ccbe"(failed), "=r"(value) : "r"((uint64_t)field));
+	if (unlikely(failed)) vmx_insn_failed("VMREAD", field);
+	return value;
+}
+static inline void vmcs_write(uint32_t field, uint64_t value) {
+	bool failed;
+	__asm__ volatile("vmwrite %2, %1" : "=@ccbe"(failed) : "r"((uint64_t)field), "r"(value));
+	if (unlikely(failed)) vmx_insn_failed("VMWRITE", field);
+}
+
+// The width of the field is checked when it is compiled.
+#define VMCS_CHECKED(field, width) _Static_assert(VMCS_WIDTH(field) == (width), "width of the VMCS field")
+#define vmcs_read16(field) ({ VMCS_CHECKED(field, VMCS_16); (uint16_t)vmcs_read(field); })
+#define vmcs_read32(field) ({ VMCS_CHECKED(field, VMCS_32); (uint32_t)vmcs_read(field); })
+#define vmcs_read64(field) ({ VMCS_CHECKED(field, VMCS_64); vmcs_read(field); })
+#define vmcs_readn(field) ({ VMCS_CHECKED(field, VMCS_NATURAL); vmcs_read(field); })
+#define vmcs_write16(field, v) ({ VMCS_CHECKED(field, VMCS_16); vmcs_write(field, (uint16_t)(v)); })
+#define vmcs_write32(field, v) ({ VMCS_CHECKED(field, VMCS_32); vmcs_write(field, (uint32_t)(v)); })
+#define vmcs_write64(field, v) ({ VMCS_CHECKED(field, VMCS_64); vmcs_write(field, (v)); })
+#define vmcs_writen(field, v) ({ VMCS_CHECKED(field, VMCS_NATURAL); vmcs_write(field, (v)); })
+
+// Taking an NMI by hand: a VM exit for an NMI leaves NMIs blocked and the NMI consumed (SDM vol. 3, 27.1); the
+// gate's IRET unblocks them.
+static inline void vmx_nmi_take(void) { __asm__ volatile("int $2" : : : "memory"); }

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the files of the VMX backend share. A vCPU's VMCS is read and written only while it is the current one of
+// the CPU: vmx_select, which every function that the layers above may call on a vCPU that is not running goes
+// through; the exit path has it current already.
+#pragma once
+
+#include "arch/x86/cpu/percpu.h"
+#include "arch/x86/guest/ops.h"
+#include "arch/x86/guest/vcpu.h"
+#include "arch/x86/vmx/insn.h"
+#include "arch/x86/vmx/vmcs.h"
+
+// What the CPUs can do and the control words that follow from it; the same on all of them, set at probe.
+struct vmx_caps {
+	uint32_t revision;    // first word of a VMXON region and of a VMCS
+	uint32_t pin, proc, proc2, exit, entry;
+	uint64_t cr0_fixed;   // bits of CR0 and CR4 that must be 1 in VMX operation; for guests without PE and PG
+	uint64_t cr4_fixed;
+	bool vpid;            // used, and INVVPID with it
+	bool invvpid_single;
+	bool invept_single;
+	bool ept_ad, ept_1g, ept_2m;
+};
+extern struct vmx_caps vmx_caps;
+
+// MSRs that stay in the hardware while the guest runs and after its exits: the hypervisor uses none of them.
+enum vmx_live_msr { LIVE_STAR, LIVE_LSTAR, LIVE_CSTAR, LIVE_SFMASK, LIVE_KERNEL_GS_BASE, LIVE_MSRS };
+
+// Work before the next entry.
+enum vmx_deferred {
+	VMX_DEFERRED_TSC = 1 << 0,   // tsc_offset is not in the VMCS yet
+	VMX_DEFERRED_FLUSH = 1 << 1, // the guest's translations
+};
+
+struct vmx_vcpu {
+	uint64_t vpid_generation; // of the CPU's pool when the VPID was taken
+	uint64_t nested_flushed;  // nested_generation at the last INVEPT
+	uint64_t tsc_offset;
+	uint32_t deferred;        // enum vmx_deferred
+	uint32_t proc, entry;     // control words as they are in the VMCS
+	uint16_t vpid;
+	bool event_waiting;       // the injection field holds an event that no entry has taken
+	bool live;                // msr[] and dr6 are in the hardware, not here
+	bool bound;               // the VMCS has the host state of CPU `cpu`
+	uint32_t cpu;
+	uint64_t msr[LIVE_MSRS];
+	uint64_t dr6;
+	uint64_t efer;            // the guest's; writes exit, so this is what the VMCS has
+	uint64_t cr0_shadow, cr4_shadow; // the guest's values of the bits the guest does not own
+	uint64_t cr4_owned;       // bits of CR4 the guest changes without an exit
+};
+
+// Bits of CR0 the guest changes without an exit: nothing of the hypervisor depends on them.
+#define VMX_CR0_OWNED (CR0_MP | CR0_EM | CR0_TS | CR0_WP | CR0_AM)
+
+// Known to enter.asm.
+_Static_assert(offsetof(struct arch_vcpu, vcpu) == 160, "known to enter.asm");
+_Static_assert(offsetof(struct vcpu, requests) == 16, "known to enter.asm");
+
+static inline struct vmx_vcpu *vmx_of(const struct vcpu *vcpu) { return vcpu->arch->vendor; }
+
+// vcpu.c: makes the vCPU's VMCS the current one of this CPU.
+void vmx_make_current(const struct vcpu *vcpu);
+static inline void vmx_select(const struct vcpu *vcpu) {
+	if (unlikely(this_cpu()->backend_current_pa != vcpu->arch->enter_pa)) vmx_make_current(vcpu);
+}
+
+// setup.c
+int vmx_probe(struct arch_why *why);
+int vmx_cpu_enable(struct arch_why *why);
+void vmx_cpu_disable(void);
+uint64_t vmx_io_bitmap_pa(void);  // two pages, A and B
+uint64_t vmx_msr_bitmap_pa(void);
+// vcpu.c
+int vmx_vcpu_create(struct vcpu *vcpu);
+void vmx_vcpu_destroy(struct vcpu *vcpu);
+void vmx_vcpu_reset(struct vcpu *vcpu);
+void vmx_vcpu_load(struct vcpu *vcpu);
+void vmx_vcpu_save(struct vcpu *vcpu);
+void vmx_flush(struct vcpu *vcpu);
+// VPID, flushes and deferred fields, before an entry.
+void vmx_prepare(struct vcpu *vcpu);
+bool vmx_prepared(const struct vcpu *vcpu);
+void vmx_tsc_offset_set(struct vcpu *vcpu, uint64_t offset);
+void vmx_dump(const struct vcpu *vcpu);
+// exit.c
+void vmx_vcpu_enter(struct vcpu *vcpu);
+void vmx_exit(struct arch_vcpu *arch);
+void vmx_enter_failed(struct arch_vcpu *arch, uint64_t rflags);
+void vmx_enter_cancelled(struct arch_vcpu *arch);
+// enter.asm
+noreturn void vmx_enter(struct arch_vcpu *arch, uint64_t stack_top);
+extern const unsigned char vmx_exit_entry[], vmx_window_start[], vmx_window_end[], vmx_window_cancel[];
+// event.c
+void vmx_advance(struct vcpu *vcpu, uint8_t insn_len);
+bool vmx_shadow_get(const struct vcpu *vcpu);
+void vmx_shadow_clear(struct vcpu *vcpu);
+bool vmx_irq_allowed(const struct vcpu *vcpu);
+bool vmx_nmi_allowed(const struct vcpu *vcpu);
+bool vmx_event_waiting(const struct vcpu *vcpu);
+void vmx_irq_window(struct vcpu *vcpu, bool on);
+void vmx_nmi_window(struct vcpu *vcpu, bool on);
+void vmx_inject(struct vcpu *vcpu, const struct guest_event *event);
+// An event whose delivery this exit interrupted goes back to the neutral queue.
+void vmx_event_requeue(struct vcpu *vcpu);
+// An exit for #DB: what the CPU would have left in DR6 and DR7. For INT1 also RIP.
+void vmx_debug_exit(struct vcpu *vcpu, uint32_t intr_info);
+// state.c
+uint64_t vmx_rip_get(const struct vcpu *vcpu);
+void vmx_rip_set(struct vcpu *vcpu, uint64_t rip);
+uint64_t vmx_rsp_get(const struct vcpu *vcpu);
+void vmx_rsp_set(struct vcpu *vcpu, uint64_t rsp);
+uint64_t vmx_rflags_get(const struct vcpu *vcpu);
+void vmx_rflags_set(struct vcpu *vcpu, uint64_t rflags);
+uint8_t vmx_cpl_get(const struct vcpu *vcpu);
+void vmx_seg_get(const struct vcpu *vcpu, enum guest_seg seg, struct guest_segment *out);
+void vmx_seg_set(struct vcpu *vcpu, enum guest_seg seg, const struct guest_segment *in);
+void vmx_paging_get(const struct vcpu *vcpu, struct guest_paging *out);
+void vmx_sregs_get(const struct vcpu *vcpu, struct guest_sregs *out);
+void vmx_sregs_set(struct vcpu *vcpu, const struct guest_sregs *in);
+void vmx_cr0_set(struct vcpu *vcpu, uint64_t cr0);
+void vmx_cr3_set(struct vcpu *vcpu, uint64_t cr3);
+void vmx_cr4_set(struct vcpu *vcpu, uint64_t cr4);
+void vmx_efer_set(struct vcpu *vcpu, uint64_t efer);
+uint64_t vmx_cr2_get(const struct vcpu *vcpu);
+void vmx_cr2_set(struct vcpu *vcpu, uint64_t cr2);
+uint64_t vmx_dr6_get(const struct vcpu *vcpu);
+void vmx_dr6_set(struct vcpu *vcpu, uint64_t dr6);
+uint64_t vmx_dr7_get(const struct vcpu *vcpu);
+void vmx_dr7_set(struct vcpu *vcpu, uint64_t dr7);
+bool vmx_msr_get(const struct vcpu *vcpu, uint32_t msr, uint64_t *value);
+bool vmx_msr_set(struct vcpu *vcpu, uint32_t msr, uint64_t value);
+void vmx_live_load(struct vmx_vcpu *vmx);
+void vmx_live_save(struct vmx_vcpu *vmx);

@@ -233,6 +233,7 @@ int apic_timer_calibrate(uint64_t tsc_khz) {
 	const struct tsccal_counter timer = {.read = timer_elapsed};
 	const struct refclock tsc = {.name = "TSC", .read = tsc_read, .hz = tsc_khz * 1000, .bits = 64};
 	struct tsccal_result result;
+	if (features.tsc_deadline) return 0;
 	apic_write(APIC_LVT_TIMER, LVT_MASKED | LVT_TIMER_ONE_SHOT);
 	apic_write(APIC_TIMER_DIVIDE, DIVIDE_BY_1);
 	apic_write(APIC_TIMER_INITIAL, UINT32_MAX);

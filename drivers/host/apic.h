@@ -37,9 +37,9 @@ __must_check int apic_ipi_startup(uint32_t dest, hpa_t start);
 // To this CPU itself; cannot fail.
 void apic_ipi_self(uint8_t vector);
 
-// True when the CPU has TSC-deadline mode. Without it the boot CPU measures the timer once against the TSC
-// (kHz) with apic_timer_calibrate before the first apic_timer_start; all CPUs share the result, and the timer
-// then works in count mode. -ERR_TIMEOUT, -ERR_RANGE: the counter does not count.
+// On a CPU without TSC-deadline mode the timer works in count mode, and the boot CPU measures it here against the
+// TSC (kHz), once, before the first apic_timer_start; all CPUs share the result. Nothing to do, and 0, on one with
+// that mode. -ERR_TIMEOUT, -ERR_RANGE: the counter does not count.
 bool apic_timer_has_deadline(void);
 __must_check int apic_timer_calibrate(uint64_t tsc_khz);
 uint64_t apic_timer_khz(void); // 0 in deadline mode

@@ -20,6 +20,7 @@ WORK = BUILD / "guest-iso"
 DEFAULT_PLATFORMS = "qemu-epyc,qemu-max,bochs-ryzen,bochs-haswell,bochs-ivybridge"
 RESULT = re.compile(r"^(SUCCESS|SKIP|ERROR|FAILURE)\b(.*)$", re.M)
 RESULT_LINE = r"(?m)^(?:SUCCESS|SKIP|ERROR|FAILURE)\b.*\n"
+HALTED = r"the machine is halted"  # after a panic there is nothing to wait for
 BAD_LINE = re.compile(r"^.*(?:panic|assertion failed|hypervisor fault).*$", re.M | re.I)
 SHOWN = 4000  # characters of a log in a failure
 BASE_SECONDS = 15  # on QEMU, with firmware and GRUB, on a loaded machine
@@ -35,6 +36,7 @@ class Guest:
     module: bytes | str = b""  # content, or a file in build/guest
     policy: str = ""  # more lines of the [[vm]] table
     final: bool = True  # ends with a result line of its own
+    wild: bool = False  # may damage itself: what it says does not count, only that the hypervisor lives
     stop: str = r"debug-exit 0\b"  # how the hypervisor reports the end of the VM
     until: str = ""  # end the run here: the guest goes on for ever
     seconds: int = BASE_SECONDS
@@ -58,13 +60,12 @@ GUESTS = (
     Guest("pic"),
     Guest("ioapic"),
     Guest("hlt_wake"),
-    Guest("hlt_stop", image="hlt_wake.elf", cmdline="stop", final=False, bare=(), stop=r"."),
     Guest("mmio_forms"),
     Guest("wild_memory", bare=("bare-qemu",)),
     Guest("triple_fault", final=False, bare=(), stop=r"triple-fault\b"),
     Guest("port_storm"),
     Guest("msr_storm"),
-    Guest("garbage", final=False, bare=(), stop=r".", seconds=30),
+    Guest("garbage", final=False, wild=True, stop=r".", seconds=30),
     Guest("hypercall"),
     Guest("self_ipi"),
     Guest("nmi"),
@@ -73,9 +74,9 @@ GUESTS = (
     Guest("debug_regs"),
     Guest("fpu"),
     Guest("poweroff", final=False, bare=(), stop=r"poweroff\b"),
-    Guest("reboot", cmdline="how=cf9", final=False, bare=("bare-qemu",), until=r"(?s)READY.*READY"),
+    Guest("reboot", cmdline="how=cf9", final=False, bare=("bare-qemu",), until=r"READY[^$]*READY"),
     Guest("reboot_kbd", image="reboot.elf", cmdline="how=keyboard", final=False, bare=("bare-qemu",),
-          until=r"(?s)READY.*READY"),
+          until=r"READY[^$]*READY"),
     Guest("pvh", cmdline="alpha beta=gamma", module=MODULE, bare=("bare-qemu",)),
     Guest("multiboot2", cmdline="alpha beta=gamma", module=MODULE),
     Guest("module", cmdline="alpha beta=gamma", module=MODULE),
@@ -111,7 +112,8 @@ def boot(guest, platform):
     files = {guest.file.name: guest.file} | ({"module": module_path(guest)} if guest.module else {})
     if not platform.bare:
         bulkhead_iso(work.with_suffix(".iso"), config_text(guest, platform), files)
-        return run(platform, work, iso=work.with_suffix(".iso"), timeout=limit, until=guest.until)
+        until = f"{guest.until}|{HALTED}" if guest.until else HALTED
+        return run(platform, work, iso=work.with_suffix(".iso"), timeout=limit, until=until)
     until = guest.until or (RESULT_LINE if platform.emulator == "bochs" else None)
     if platform.emulator == "qemu" and guest.name != "multiboot2":
         args = ["-kernel", str(guest.file), "-append", cmdline]
@@ -135,7 +137,7 @@ def judge(guest, platform, outcome):
     bad = BAD_LINE.search(outcome.serial)
     if bad and not platform.bare:
         raise Verdict(f"the hypervisor failed: {bad.group(0)}")
-    if results and results[-1][0] in ("ERROR", "FAILURE"):
+    if results and results[-1][0] in ("ERROR", "FAILURE") and not guest.wild:
         raise Verdict(f"the guest says: {''.join(results[-1])}")
     if guest.until:
         if not re.search(guest.until, outcome.serial):

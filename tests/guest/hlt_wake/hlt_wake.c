@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // HLT: STI;HLT wakes by timer, by PIT and by NMI, a pending interrupt does not let it sleep, the return
-// address is behind it. With the word "stop" it ends in HLT with interrupts off, which nothing can wake.
+// address is behind it.
 #include "tests/guest/lib/boot.h"
 #include "tests/guest/lib/chips.h"
 
@@ -84,10 +84,6 @@ void guest_main(void) {
 	trap_handle(0x71, on_irq);
 	trap_handle(VEC_PIT, on_irq);
 	trap_handle(VEC_NMI, on_irq);
-	if (boot_has_word("stop")) {
-		print("READY\n");
-		for (;;) asm volatile("cli; hlt");
-	}
 	test_timer();
 	test_pit();
 	test_pending();

@@ -11,10 +11,10 @@
 
 #define TAGS_BYTES_MAX (UINT64_C(1) << 20)
 
-#define REFUSE(code, ...)                                                                                          \
-	do {                                                                                                           \
-		fmt_print(why, why_bytes, __VA_ARGS__);                                                                    \
-		return -(code);                                                                                            \
+#define REFUSE(code, ...)                                                                                    \
+	do {                                                                                                     \
+		fmt_print(why, why_bytes, __VA_ARGS__);                                                              \
+		return -(code);                                                                                      \
 	} while (0)
 
 static bool terminated(const char *text, size_t bytes) { return strnlen(text, bytes) < bytes; }
@@ -23,8 +23,8 @@ static int memory_check(const struct boot_info *b, char *why, size_t why_bytes) 
 	for (uint32_t i = 0; i < b->mem_count; i++) {
 		const struct boot_mem *m = &b->mem[i];
 		if (m->bytes == 0 || range_wraps(m->base, m->bytes))
-			REFUSE(ERR_RANGE, "memory map entry %u [%#llx, +%#llx) is empty or wraps", i, (unsigned long long)m->base,
-			       (unsigned long long)m->bytes);
+			REFUSE(ERR_RANGE, "memory map entry %u [%#llx, +%#llx) is empty or wraps", i,
+			       (unsigned long long)m->base, (unsigned long long)m->bytes);
 		if (m->type < BOOT_MEM_USABLE || m->type > BOOT_MEM_MMIO)
 			REFUSE(ERR_FORMAT, "memory map entry %u has the unknown type %u", i, m->type);
 	}
@@ -46,22 +46,27 @@ static int files_check(const struct boot_info *b, char *why, size_t why_bytes) {
 }
 
 int bootcheck(const struct boot_info *b, char *why, size_t why_bytes) {
-	if (b->magic != BOOT_INFO_MAGIC) REFUSE(ERR_FORMAT, "boot_info has the wrong magic %#llx", (unsigned long long)b->magic);
+	if (b->magic != BOOT_INFO_MAGIC)
+		REFUSE(ERR_FORMAT, "boot_info has the wrong magic %#llx", (unsigned long long)b->magic);
 	if (b->version != BOOT_INFO_VERSION || b->bytes != sizeof *b)
-		REFUSE(ERR_VERSION, "boot_info is version %u of %u bytes, this kernel reads version %u of %u: loader and kernel do not belong together",
+		REFUSE(ERR_VERSION,
+		       "boot_info is version %u of %u bytes, this kernel reads version %u of %u: loader and kernel "
+		       "do not belong together",
 		       b->version, b->bytes, BOOT_INFO_VERSION, (unsigned)sizeof *b);
-	if (b->mem_count == 0 || b->mem_count > BOOT_MEM_MAX) REFUSE(ERR_RANGE, "%u memory map entries", b->mem_count);
+	if (b->mem_count == 0 || b->mem_count > BOOT_MEM_MAX)
+		REFUSE(ERR_RANGE, "%u memory map entries", b->mem_count);
 	if (b->file_count > BOOT_FILE_MAX) REFUSE(ERR_RANGE, "%u boot files", b->file_count);
 	if (!terminated(b->cmdline, sizeof b->cmdline) || !terminated(b->loader, sizeof b->loader))
 		REFUSE(ERR_FORMAT, "a boot_info string is not terminated");
 	if (!is_aligned(b->kernel_base, UINT64_C(2) << 20))
-		REFUSE(ERR_INVAL, "the kernel lies at %#llx, which is not 2 MiB aligned", (unsigned long long)b->kernel_base);
+		REFUSE(ERR_INVAL, "the kernel lies at %#llx, which is not 2 MiB aligned",
+		       (unsigned long long)b->kernel_base);
 	int err = memory_check(b, why, why_bytes);
 	return err < 0 ? err : files_check(b, why, why_bytes);
 }
 
-int bootcheck_take(const void *at, uint64_t magic, uint64_t kernel_base, uint64_t kernel_bytes, struct boot_info *out,
-                   char *why, size_t why_bytes) {
+int bootcheck_take(const void *at, uint64_t magic, uint64_t kernel_base, uint64_t kernel_bytes,
+                   struct boot_info *out, char *why, size_t why_bytes) {
 	if (magic == MB2_MAGIC) {
 		*out = (struct boot_info){.kernel_bytes = kernel_bytes};
 		int err = mb2_to_boot_info(at, TAGS_BYTES_MAX, kernel_base, out, why, why_bytes);
@@ -73,7 +78,7 @@ int bootcheck_take(const void *at, uint64_t magic, uint64_t kernel_base, uint64_
 	}
 	int err = bootcheck(out, why, why_bytes);
 	if (err == 0 && out->kernel_base != kernel_base)
-		REFUSE(ERR_INVAL, "boot_info says the kernel is at %#llx, it runs at %#llx", (unsigned long long)out->kernel_base,
-		       (unsigned long long)kernel_base);
+		REFUSE(ERR_INVAL, "boot_info says the kernel is at %#llx, it runs at %#llx",
+		       (unsigned long long)out->kernel_base, (unsigned long long)kernel_base);
 	return err;
 }

@@ -10,21 +10,23 @@
 #include "kernel/vm.h"
 #include "kernel/wallclock.h"
 
-#define LOW_HOLE_BASE UINT64_C(0xa0000)  // VGA window and option ROMs: no memory on a PC
-#define LOW_HOLE_END UINT64_C(0xe0000)   // firmware area: memory, reserved in the map
+#define LOW_HOLE_BASE UINT64_C(0xa0000) // VGA window and option ROMs: no memory on a PC
+#define LOW_HOLE_END UINT64_C(0xe0000)  // firmware area: memory, reserved in the map
 #define ONE_MIB UINT64_C(0x100000)
-#define LOW_END UINT64_C(0xc0000000)     // RAM below 4 GiB ends here, devices follow
+#define LOW_END UINT64_C(0xc0000000) // RAM below 4 GiB ends here, devices follow
 #define HIGH_BASE (UINT64_C(4) << 30)
 
 static struct vm *table[CONFIG_VM_MAX];
 
-struct vm *vm_get(uint32_t id) { return id < CONFIG_VM_MAX ? table[id] : NULL; }
+struct vm *vm_get(uint32_t id) {
+	return id < CONFIG_VM_MAX ? table[id] : NULL;
+}
 
 static int slot_add(struct vm *vm, uint64_t gpa_base, uint64_t offset, uint64_t bytes) {
 	struct extent *list = vm->slot_extent[vm->slots.count];
 	unsigned count;
-	int err = extents_slice(vm->extent, vm->extent_count, offset / PAGE_BYTES, bytes / PAGE_BYTES, list, VM_EXTENT_MAX,
-	                        &count);
+	int err = extents_slice(vm->extent, vm->extent_count, offset / PAGE_BYTES, bytes / PAGE_BYTES, list,
+	                        VM_EXTENT_MAX, &count);
 	if (err < 0) return err;
 	const struct memslot slot = {
 	    .base = gpa_gfn(gpa(gpa_base)), .pages = bytes / PAGE_BYTES, .extent_count = count, .extents = list};
@@ -39,7 +41,8 @@ static int slot_add(struct vm *vm, uint64_t gpa_base, uint64_t offset, uint64_t 
 }
 
 static void map_add(struct vm *vm, uint64_t base, uint64_t end, enum load_range_type type) {
-	if (end > base) vm->map[vm->map_count++] = (struct load_range){.base = base, .bytes = end - base, .type = type};
+	if (end > base)
+		vm->map[vm->map_count++] = (struct load_range){.base = base, .bytes = end - base, .type = type};
 }
 
 // Guest memory: an offset into the VM's memory is the guest physical address, but for what lies above the

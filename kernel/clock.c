@@ -8,7 +8,9 @@
 
 static uint64_t tsc_khz, ns_per_tick, ticks_per_ns; // 32.32
 
-static uint64_t scale(uint64_t v, uint64_t factor) { return (uint64_t)(((unsigned __int128)v * factor) >> 32); }
+static uint64_t scale(uint64_t v, uint64_t factor) {
+	return (uint64_t)(((unsigned __int128)v * factor) >> 32);
+}
 
 void clock_init(uint64_t khz) {
 	tsc_khz = khz;

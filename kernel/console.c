@@ -14,7 +14,9 @@ static size_t guest_read(struct chardev *self __unused_arg, uint8_t *bytes, size
 
 static struct chardev guest_port = {.write = guest_write, .read = guest_read};
 
-struct chardev *console_chardev(uint32_t vm_id) { return vm_id == 0 ? &guest_port : NULL; }
+struct chardev *console_chardev(uint32_t vm_id) {
+	return vm_id == 0 ? &guest_port : NULL;
+}
 
 void console_serve(void) {
 	if (console_poll() && guest_port.input_ready != NULL) guest_port.input_ready(guest_port.device);

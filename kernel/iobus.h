@@ -24,8 +24,8 @@ struct io_range {
 
 struct iobus {
 	uint32_t count;
-	uint32_t last; // index of the last hit, a hint only
-	uint64_t missed; // accesses nobody claimed
+	uint32_t last;                          // index of the last hit, a hint only
+	uint64_t missed;                        // accesses nobody claimed
 	struct io_range range[IOBUS_RANGE_MAX]; // sorted by base
 };
 

@@ -70,8 +70,8 @@ static void take_boot_info(uint64_t record, uint64_t magic, uint64_t kernel_base
 	const void *at = frame_ptr(hpa(record));
 	if (bootcheck_take(at, magic, kernel_base, kernel_bytes, &boot, why, sizeof why) < 0) refuse(why);
 	if (magic == MB2_MAGIC) boot.tsc_entry = boot.tsc_handoff = mb2_tsc_entry; // GRUB takes no time for us
-	log_info("boot", "by %s, kernel at %#llx, %u files, CPU \"%s\"", boot.loader, (unsigned long long)boot.kernel_base,
-	         boot.file_count, features.brand);
+	log_info("boot", "by %s, kernel at %#llx, %u files, CPU \"%s\"", boot.loader,
+	         (unsigned long long)boot.kernel_base, boot.file_count, features.brand);
 }
 
 static void bring_up_memory(void) {
@@ -86,8 +86,9 @@ static void bring_up_memory(void) {
 static void move_to_stacks(void) {
 	struct cpu_stacks s;
 	struct hostpt *h = memory_hostpt();
-	if (hostmap_stack(h, 0, STACK_MAIN_PAGES, &s.main) < 0 || hostmap_stack(h, 1, STACK_IST_PAGES, &s.nmi) < 0 ||
-	    hostmap_stack(h, 2, STACK_IST_PAGES, &s.df) < 0 || hostmap_stack(h, 3, STACK_IST_PAGES, &s.mc) < 0)
+	if (hostmap_stack(h, 0, STACK_MAIN_PAGES, &s.main) < 0 ||
+	    hostmap_stack(h, 1, STACK_IST_PAGES, &s.nmi) < 0 || hostmap_stack(h, 2, STACK_IST_PAGES, &s.df) < 0 ||
+	    hostmap_stack(h, 3, STACK_IST_PAGES, &s.mc) < 0)
 		refuse("no memory for this CPU's stacks");
 	cpu_setup(0, &s);
 }
@@ -118,7 +119,8 @@ static void bring_up_clock(void) {
 	apic_timer_start(HOST_VEC_TIMER);
 	wallclock_init();
 	log_info("clock", "TSC %llu.%03llu MHz by %s, timer by %s", (unsigned long long)(tsc.khz / 1000),
-	         (unsigned long long)(tsc.khz % 1000), tsc.source, apic_timer_has_deadline() ? "TSC deadline" : "APIC count");
+	         (unsigned long long)(tsc.khz % 1000), tsc.source,
+	         apic_timer_has_deadline() ? "TSC deadline" : "APIC count");
 }
 
 static void report_line(void *context, const char *text) {
@@ -136,11 +138,13 @@ static void read_config(void) {
 	struct toml_report report = {.line = report_line};
 	const struct config_files files = {.find = file_find};
 	// Room that VMs can get: the large pages' alignment may cost a little of it.
-	const struct config_facts facts = {.cpus = 1, .memory_bytes = frames_free_count(memory_frames(), FRAMES_GUEST) * PAGE_BYTES};
+	const struct config_facts facts = {
+	    .cpus = 1, .memory_bytes = frames_free_count(memory_frames(), FRAMES_GUEST) * PAGE_BYTES};
 	uint64_t bytes;
 	const void *text = bootfile_bytes(0, &bytes);
 	if (config_parse(&config, "bulkhead.toml", text, bytes, &report) < 0 ||
-	    config_check_files(&config, &files, &report) < 0 || config_check_machine(&config, &facts, &report) < 0)
+	    config_check_files(&config, &files, &report) < 0 ||
+	    config_check_machine(&config, &facts, &report) < 0)
 		refuse("bulkhead.toml is not usable (see the lines above)");
 	if (config.vm_count > 1 || config.vm[0].vcpus > 1)
 		refuse("bulkhead.toml: this version runs one VM with one vCPU");
@@ -168,8 +172,8 @@ noreturn void kernel_entry(uint64_t record, uint64_t magic, uint64_t kernel_base
 	start_console();
 	if (vm_build(0, &config.vm[0]) < 0) refuse("a VM could not be built");
 	uint64_t hand_over_tsc = rdtsc() - boot.tsc_handoff;
-	log_info(NULL, "vm \"%s\" starts: %llu MiB, %u ms after hand-off, hypervisor holds %llu KiB", config.vm[0].name,
-	         (unsigned long long)(config.vm[0].memory_bytes / MIB),
+	log_info(NULL, "vm \"%s\" starts: %llu MiB, %u ms after hand-off, hypervisor holds %llu KiB",
+	         config.vm[0].name, (unsigned long long)(config.vm[0].memory_bytes / MIB),
 	         boot.tsc_handoff != 0 ? (unsigned)(clock_tsc_to_ns(hand_over_tsc) / NS_PER_MS) : 0,
 	         (unsigned long long)(memory_own_bytes() / KIB));
 	console_set_deferred(true);

@@ -19,13 +19,20 @@ static uint64_t usable_bytes, image_bytes;
 
 extern const unsigned char __image_start[], __text_end[], __rodata_end[], __image_end[];
 
-struct frames *memory_frames(void) { return &frames; }
-struct hostpt *memory_hostpt(void) { return &hostpt; }
-struct hostpt_cpu *memory_cpu(uint32_t cpu_id) { return &hostpt_cpu[cpu_id]; }
+struct frames *memory_frames(void) {
+	return &frames;
+}
+struct hostpt *memory_hostpt(void) {
+	return &hostpt;
+}
+struct hostpt_cpu *memory_cpu(uint32_t cpu_id) {
+	return &hostpt_cpu[cpu_id];
+}
 uint64_t memory_usable_bytes(void) { return usable_bytes; }
 
 uint64_t memory_own_bytes(void) {
-	return image_bytes + (frames.total[FRAMES_POOL] - frames.free[FRAMES_POOL] + frames.meta_pages) * PAGE_BYTES;
+	return image_bytes +
+	       (frames.total[FRAMES_POOL] - frames.free[FRAMES_POOL] + frames.meta_pages) * PAGE_BYTES;
 }
 
 static void range_add(unsigned *count, uint64_t base, uint64_t bytes, bool usable) {
@@ -46,7 +53,8 @@ static int frames_build(const struct boot_info *boot) {
 	return frames_init(&frames, range, count, frames_pool_suggest(usable_bytes));
 }
 
-static struct hostpt_section section(const unsigned char *from, const unsigned char *to, enum hostpt_prot prot) {
+static struct hostpt_section section(const unsigned char *from, const unsigned char *to,
+                                     enum hostpt_prot prot) {
 	uint64_t base = (uint64_t)(uintptr_t)from;
 	return (struct hostpt_section){.virt = base, .bytes = (uint64_t)(uintptr_t)to - base, .prot = prot};
 }

@@ -47,7 +47,8 @@ static void backtrace(uint64_t fp, uint64_t sp) {
 	for (unsigned i = 0; i < BACKTRACE_MAX && frame_plausible(fp, low); i++) {
 		const uint64_t *frame = (const uint64_t *)(uintptr_t)fp;
 		uint64_t address = frame[1];
-		if (address < (uint64_t)(uintptr_t)__image_start || address >= (uint64_t)(uintptr_t)__text_end) return;
+		if (address < (uint64_t)(uintptr_t)__image_start || address >= (uint64_t)(uintptr_t)__text_end)
+			return;
 		say_address("  called from", address);
 		low = fp;
 		fp = frame[0];
@@ -58,15 +59,16 @@ static void say_registers(const struct panic_regs *r) {
 	static const char *const name[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
 	                                     "r8 ", "r9 ", "r10", "r11", "r12", "r13", "r14", "r15"};
 	for (unsigned i = 0; i < 16; i += 4)
-		say("%s %016llx %s %016llx %s %016llx %s %016llx", name[i], (unsigned long long)r->gpr[i], name[i + 1],
-		    (unsigned long long)r->gpr[i + 1], name[i + 2], (unsigned long long)r->gpr[i + 2], name[i + 3],
-		    (unsigned long long)r->gpr[i + 3]);
+		say("%s %016llx %s %016llx %s %016llx %s %016llx", name[i], (unsigned long long)r->gpr[i],
+		    name[i + 1], (unsigned long long)r->gpr[i + 1], name[i + 2], (unsigned long long)r->gpr[i + 2],
+		    name[i + 3], (unsigned long long)r->gpr[i + 3]);
 	say("rflags %llx cr0 %llx cr2 %llx cr3 %llx cr4 %llx", (unsigned long long)r->rflags,
 	    (unsigned long long)r->cr0, (unsigned long long)r->cr2, (unsigned long long)r->cr3,
 	    (unsigned long long)r->cr4);
 }
 
-static noreturn void stop(const struct panic_regs *r, uint64_t fp, uint64_t sp, const char *format, va_list args) {
+static noreturn void stop(const struct panic_regs *r, uint64_t fp, uint64_t sp, const char *format,
+                          va_list args) {
 	irq_disable();
 	if (panicking)
 		for (;;) cpu_halt();

@@ -43,7 +43,8 @@ void run_timer_program(struct vm *vm) {
 	uint64_t next_ns = timerq_next(&vm->timers);
 	if (next_ns == TIMER_NEVER) return;
 	uint64_t tsc = vm->clock_base_tsc + clock_ns_to_tsc(next_ns);
-	if (cpu->timer_tsc != 0 && cpu->timer_tsc <= tsc && cpu->timer_tsc > rdtsc()) return; // fires earlier anyway
+	if (cpu->timer_tsc != 0 && cpu->timer_tsc <= tsc && cpu->timer_tsc > rdtsc())
+		return; // fires earlier anyway
 	cpu->timer_tsc = tsc;
 	apic_timer_arm(tsc);
 }

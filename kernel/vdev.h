@@ -26,10 +26,10 @@ struct vdev_config {
 };
 
 struct vdev_class {
-	char name[12];           // "uart16550": log lines and state records
-	uint16_t state_version;  // of the record below
-	uint32_t object_bytes;   // size of the instance; struct vdev is its first member
-	uint32_t state_bytes;    // size of the saved record, fixed for a version
+	char name[12];          // "uart16550": log lines and state records
+	uint16_t state_version; // of the record below
+	uint32_t object_bytes;  // size of the instance; struct vdev is its first member
+	uint32_t state_bytes;   // size of the saved record, fixed for a version
 	// Instance memory is zeroed and self->vm, self->class are set. Registers its ranges, inits timers,
 	// resets itself. Errors: what iobus_register says.
 	int (*create)(struct vdev *self, const struct vdev_config *config);

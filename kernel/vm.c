@@ -42,12 +42,22 @@ void vm_gsi_set(struct vm *vm, uint32_t gsi, bool level) {
 	irqroute_set(&vm->routes, vm, IRQROUTE_SOURCE_DEVICE, gsi, level);
 }
 
-struct vdev *vm_lapic(const struct vm *vm, unsigned vcpu_id) { return vm->lapic[vcpu_id]; }
+struct vdev *vm_lapic(const struct vm *vm, unsigned vcpu_id) {
+	return vm->lapic[vcpu_id];
+}
 unsigned vm_vcpu_count(const struct vm *vm) { return vm->vcpu_count; }
-struct vdev *vm_ioapic(const struct vm *vm) { return vm->ioapic; }
-struct vdev *vm_pic(const struct vm *vm) { return vm->pic; }
-struct iobus *vm_pio(struct vm *vm) { return &vm->pio; }
-struct iobus *vm_mmio(struct vm *vm) { return &vm->mmio; }
+struct vdev *vm_ioapic(const struct vm *vm) {
+	return vm->ioapic;
+}
+struct vdev *vm_pic(const struct vm *vm) {
+	return vm->pic;
+}
+struct iobus *vm_pio(struct vm *vm) {
+	return &vm->pio;
+}
+struct iobus *vm_mmio(struct vm *vm) {
+	return &vm->mmio;
+}
 
 void vm_vcpu_event(struct vm *vm, unsigned vcpu_id) {
 	struct vcpu *vcpu = vm->vcpu[vcpu_id];

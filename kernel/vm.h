@@ -33,7 +33,7 @@ struct vm {
 	const struct config_vm *config;
 	const char *name;
 	struct arch_vm *arch;
-	struct gspace space;    // memory slots and the window
+	struct gspace space; // memory slots and the window
 	struct memslot_table slots;
 	struct window window;
 	struct nested nested;
@@ -47,16 +47,16 @@ struct vm {
 	unsigned vcpu_count;
 
 	struct iobus pio, mmio;
-	struct list devices;    // struct vdev.node, creation order
+	struct list devices; // struct vdev.node, creation order
 	struct vdev *lapic[VM_VCPU_MAX];
 	struct vdev *ioapic, *pic;
 	struct irqroute routes;
 	struct irqroute_table route_table;
 
-	struct timerq timers;   // on the VM's clock
+	struct timerq timers;    // on the VM's clock
 	uint64_t clock_base_tsc; // host TSC at which the VM's clock was 0
-	uint64_t tsc_offset;    // guest TSC = host TSC + offset
-	uint64_t wall_base_s;   // seconds since 1970 when the VM's clock was 0
+	uint64_t tsc_offset;     // guest TSC = host TSC + offset
+	uint64_t wall_base_s;    // seconds since 1970 when the VM's clock was 0
 
 	bool running;
 	struct vm_stop stop;
@@ -68,7 +68,8 @@ struct vm {
 // Fixed table of VMs; NULL when id is not built.
 struct vm *vm_get(uint32_t id);
 // Ends the VM for a reason a person reads; the first reason stays. Takes effect before the next entry.
-void vm_stop_reason(struct vm *vm, enum vm_end how, uint32_t code, const char *format, ...) __printf_like(4, 5);
+void vm_stop_reason(struct vm *vm, enum vm_end how, uint32_t code, const char *format, ...)
+    __printf_like(4, 5);
 
 // kernel/build: makes VM `id` from its configuration, ready to run; on error everything is given back and
 // one line named the cause.

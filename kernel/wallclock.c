@@ -62,7 +62,8 @@ void wallclock_init(void) {
 	        v[MINUTE] < 60 && v[SECOND] < 60 && v[YEAR] < 100;
 	base_ns = clock_now_ns();
 	if (valid)
-		base_s = ((days_of(2000 + v[YEAR], v[MONTH], v[DAY]) * 24 + v[HOUR]) * 60 + v[MINUTE]) * 60 + v[SECOND];
+		base_s =
+		    ((days_of(2000 + v[YEAR], v[MONTH], v[DAY]) * 24 + v[HOUR]) * 60 + v[MINUTE]) * 60 + v[SECOND];
 	else
 		log_warn("clock", "the RTC gives no plausible time: guests start at 1970-01-01");
 }

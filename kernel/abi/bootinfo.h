@@ -32,8 +32,8 @@ enum boot_mem_type {
 	BOOT_MEM_ACPI = 3,     // ACPI tables: read, never handed out
 	BOOT_MEM_NVS = 4,      // ACPI NVS: never touched
 	BOOT_MEM_BAD = 5,
-	BOOT_MEM_RUNTIME = 6,  // EFI runtime code and data
-	BOOT_MEM_LOADER = 7,   // kernel image, boot_info, files, loader page tables
+	BOOT_MEM_RUNTIME = 6, // EFI runtime code and data
+	BOOT_MEM_LOADER = 7,  // kernel image, boot_info, files, loader page tables
 	BOOT_MEM_MMIO = 8,
 };
 
@@ -45,8 +45,8 @@ struct boot_mem {
 };
 
 struct boot_file {
-	uint64_t base;  // physical, page aligned
-	uint64_t bytes; // exact length of the file
+	uint64_t base;              // physical, page aligned
+	uint64_t bytes;             // exact length of the file
 	char name[BOOT_NAME_BYTES]; // path relative to bulkhead.toml, '/' separators, 0-terminated
 };
 
@@ -63,21 +63,21 @@ struct boot_framebuffer {
 enum boot_secure { BOOT_SECURE_UNKNOWN = 0, BOOT_SECURE_OFF = 1, BOOT_SECURE_ON = 2, BOOT_SECURE_SETUP = 3 };
 
 struct boot_info {
-	uint64_t magic;   // BOOT_INFO_MAGIC
-	uint32_t version; // BOOT_INFO_VERSION
-	uint32_t bytes;   // sizeof(struct boot_info)
-	uint32_t path;    // enum boot_path
-	uint32_t secure_boot; // enum boot_secure
-	uint64_t rsdp;    // physical address of the RSDP, 0 when the boot path found none
-	uint64_t kernel_base;  // physical base of the kernel image (phys_base above)
-	uint64_t kernel_bytes; // image length, bss included
+	uint64_t magic;            // BOOT_INFO_MAGIC
+	uint32_t version;          // BOOT_INFO_VERSION
+	uint32_t bytes;            // sizeof(struct boot_info)
+	uint32_t path;             // enum boot_path
+	uint32_t secure_boot;      // enum boot_secure
+	uint64_t rsdp;             // physical address of the RSDP, 0 when the boot path found none
+	uint64_t kernel_base;      // physical base of the kernel image (phys_base above)
+	uint64_t kernel_bytes;     // image length, bss included
 	uint64_t efi_system_table; // physical, 0 when unknown; informational
-	uint64_t tsc_entry;    // TSC when the loader started (0: not taken)
-	uint64_t tsc_handoff;  // TSC just before entering the kernel
+	uint64_t tsc_entry;        // TSC when the loader started (0: not taken)
+	uint64_t tsc_handoff;      // TSC just before entering the kernel
 	struct boot_framebuffer fb;
 	uint32_t mem_count;
-	uint32_t file_count; // file 0 is always "bulkhead.toml"
-	char loader[64];     // "bulkhead-efi 1", "GRUB 2.06", for the log
+	uint32_t file_count;              // file 0 is always "bulkhead.toml"
+	char loader[64];                  // "bulkhead-efi 1", "GRUB 2.06", for the log
 	char cmdline[BOOT_CMDLINE_BYTES]; // options for the hypervisor itself ("" by EFI without options)
 	struct boot_mem mem[BOOT_MEM_MAX];
 	struct boot_file file[BOOT_FILE_MAX];

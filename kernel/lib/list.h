@@ -18,7 +18,9 @@ static inline void list_insert_before(struct list *at, struct list *node) {
 	at->prev = node;
 }
 static inline void list_push_back(struct list *head, struct list *node) { list_insert_before(head, node); }
-static inline void list_push_front(struct list *head, struct list *node) { list_insert_before(head->next, node); }
+static inline void list_push_front(struct list *head, struct list *node) {
+	list_insert_before(head->next, node);
+}
 
 // Unlinks and re-initialises, so removing twice is harmless.
 static inline void list_remove(struct list *node) {

@@ -34,7 +34,7 @@ void log_refill(struct log_bucket *bucket);
 #define log_warn(sub, ...) log_print(LOG_WARN, sub, __VA_ARGS__)
 #define log_info(sub, ...) log_print(LOG_INFO, sub, __VA_ARGS__)
 #define log_debug(sub, ...) log_print(LOG_DEBUG, sub, __VA_ARGS__)
-#define log_limited(bucket, level, sub, ...)                                                       \
-	do {                                                                                           \
-		if (log_allow(bucket)) log_print(level, sub, __VA_ARGS__);                                 \
+#define log_limited(bucket, level, sub, ...)                                                                 \
+	do {                                                                                                     \
+		if (log_allow(bucket)) log_print(level, sub, __VA_ARGS__);                                           \
 	} while (0)

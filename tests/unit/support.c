@@ -5,7 +5,9 @@
 
 #include "kernel/lib/types.h"
 
-struct rng { uint64_t state; };
+struct rng {
+	uint64_t state;
+};
 noreturn void assert_fail(const char *expr, const char *file, int line);
 void rng_init(struct rng *rng, uint64_t fallback_seed);
 uint64_t rng_next(struct rng *rng);

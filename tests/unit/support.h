@@ -16,7 +16,9 @@
 #include "kernel/lib/types.h"
 
 // xorshift64*: never 0 state.
-struct rng { uint64_t state; };
+struct rng {
+	uint64_t state;
+};
 void rng_init(struct rng *rng, uint64_t fallback_seed); // BULKHEAD_SEED overrides
 uint64_t rng_next(struct rng *rng);
 uint64_t rng_below(struct rng *rng, uint64_t bound); // bound > 0

@@ -16,8 +16,8 @@ struct cpu_features {
 	bool x2apic, tsc_deadline, invariant_tsc, tsc_adjust, rdtscp;
 	bool xsave, xsaveopt, avx, fsgsbase, smep, smap, umip, pcid, nx, page_1g, la57, pge, arat;
 	bool rdrand, spec_ctrl, ibpb, arch_capabilities, hypervisor;
-	uint64_t xcr0_mask;    // bits XCR0 may have set (CPUID 0xD)
-	uint32_t xsave_bytes;  // largest XSAVE area for xcr0_mask; 512 without XSAVE
+	uint64_t xcr0_mask;   // bits XCR0 may have set (CPUID 0xD)
+	uint32_t xsave_bytes; // largest XSAVE area for xcr0_mask; 512 without XSAVE
 };
 
 // Filled by features_read, constant after.

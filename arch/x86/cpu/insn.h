@@ -22,8 +22,12 @@ static inline uint32_t in32(uint16_t port) {
 	return v;
 }
 static inline void out8(uint16_t port, uint8_t v) { __asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port)); }
-static inline void out16(uint16_t port, uint16_t v) { __asm__ volatile("outw %0, %1" : : "a"(v), "Nd"(port)); }
-static inline void out32(uint16_t port, uint32_t v) { __asm__ volatile("outl %0, %1" : : "a"(v), "Nd"(port)); }
+static inline void out16(uint16_t port, uint16_t v) {
+	__asm__ volatile("outw %0, %1" : : "a"(v), "Nd"(port));
+}
+static inline void out32(uint16_t port, uint32_t v) {
+	__asm__ volatile("outl %0, %1" : : "a"(v), "Nd"(port));
+}
 
 // RDMSR / WRMSR of a register that is known to exist; a stranger's #GP is a bug of ours and panics.
 static inline uint64_t rdmsr(uint32_t msr) {
@@ -50,17 +54,21 @@ static inline struct cpuid_regs cpuid(uint32_t leaf, uint32_t subleaf) {
 	return r;
 }
 
+// clang-format off
 static inline uint64_t read_cr0(void) { uint64_t v; __asm__ volatile("mov %%cr0, %0" : "=r"(v)); return v; }
 static inline uint64_t read_cr2(void) { uint64_t v; __asm__ volatile("mov %%cr2, %0" : "=r"(v)); return v; }
 static inline uint64_t read_cr3(void) { uint64_t v; __asm__ volatile("mov %%cr3, %0" : "=r"(v)); return v; }
 static inline uint64_t read_cr4(void) { uint64_t v; __asm__ volatile("mov %%cr4, %0" : "=r"(v)); return v; }
+// clang-format on
 static inline void write_cr0(uint64_t v) { __asm__ volatile("mov %0, %%cr0" : : "r"(v) : "memory"); }
 static inline void write_cr2(uint64_t v) { __asm__ volatile("mov %0, %%cr2" : : "r"(v)); }
 static inline void write_cr3(uint64_t v) { __asm__ volatile("mov %0, %%cr3" : : "r"(v) : "memory"); }
 static inline void write_cr4(uint64_t v) { __asm__ volatile("mov %0, %%cr4" : : "r"(v) : "memory"); }
 
+// clang-format off
 static inline uint64_t read_dr6(void) { uint64_t v; __asm__ volatile("mov %%dr6, %0" : "=r"(v)); return v; }
 static inline uint64_t read_dr7(void) { uint64_t v; __asm__ volatile("mov %%dr7, %0" : "=r"(v)); return v; }
+// clang-format on
 static inline void write_dr6(uint64_t v) { __asm__ volatile("mov %0, %%dr6" : : "r"(v)); }
 static inline void write_dr7(uint64_t v) { __asm__ volatile("mov %0, %%dr7" : : "r"(v)); }
 static inline void read_dr0_3(uint64_t dr[static 4]) {
@@ -86,15 +94,25 @@ static inline void xsetbv(uint32_t index, uint64_t v) {
 }
 // FPU state areas: 64-byte aligned, at least the size CPUID 0xD reports (FXSAVE: 512 bytes).
 static inline void xsave64(void *area, uint64_t mask) {
-	__asm__ volatile("xsave64 (%0)" : : "r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
+	__asm__ volatile("xsave64 (%0)"
+	                 :
+	                 : "r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32))
+	                 : "memory");
 }
 static inline void xrstor64(const void *area, uint64_t mask) {
-	__asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
+	__asm__ volatile("xrstor64 (%0)"
+	                 :
+	                 : "r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32))
+	                 : "memory");
 }
 static inline void fxsave64(void *area) { __asm__ volatile("fxsave64 (%0)" : : "r"(area) : "memory"); }
-static inline void fxrstor64(const void *area) { __asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory"); }
+static inline void fxrstor64(const void *area) {
+	__asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory");
+}
 
-static inline void invlpg(const void *address) { __asm__ volatile("invlpg (%0)" : : "r"(address) : "memory"); }
+static inline void invlpg(const void *address) {
+	__asm__ volatile("invlpg (%0)" : : "r"(address) : "memory");
+}
 static inline void wbinvd(void) { __asm__ volatile("wbinvd" : : : "memory"); }
 
 static inline void irq_enable(void) { __asm__ volatile("sti" : : : "memory"); }
@@ -103,7 +121,11 @@ static inline void irq_disable(void) { __asm__ volatile("cli" : : : "memory"); }
 static inline void irq_window(void) { __asm__ volatile("sti; nop; cli" : : : "memory"); }
 // Sleeps until an interrupt; entered and left with interrupts off, none is missed (STI shadow covers HLT).
 static inline void irq_wait(void) { __asm__ volatile("sti; hlt; cli" : : : "memory"); }
-static inline uint64_t read_rflags(void) { uint64_t v; __asm__ volatile("pushfq; pop %0" : "=r"(v)); return v; }
+static inline uint64_t read_rflags(void) {
+	uint64_t v;
+	__asm__ volatile("pushfq; pop %0" : "=r"(v));
+	return v;
+}
 static inline void cpu_pause(void) { __asm__ volatile("pause"); }
 static inline void cpu_halt(void) { __asm__ volatile("hlt" : : : "memory"); }
 // Every earlier store is visible before any later WRMSR that is not serialising (SDM vol. 3, 11.12.3).
@@ -118,7 +140,11 @@ static inline void lgdt(const struct desc_ptr *p) { __asm__ volatile("lgdt %0" :
 static inline void lidt(const struct desc_ptr *p) { __asm__ volatile("lidt %0" : : "m"(*p)); }
 static inline void lldt(uint16_t selector) { __asm__ volatile("lldt %0" : : "r"(selector)); }
 static inline void ltr(uint16_t selector) { __asm__ volatile("ltr %0" : : "r"(selector)); }
-static inline uint64_t read_rbp(void) { uint64_t v; __asm__ volatile("mov %%rbp, %0" : "=r"(v)); return v; }
+static inline uint64_t read_rbp(void) {
+	uint64_t v;
+	__asm__ volatile("mov %%rbp, %0" : "=r"(v));
+	return v;
+}
 // Reloads every segment register after LGDT: CS by a far return, the data segments with `data`.
 static inline void segments_reload(uint16_t code, uint16_t data) {
 	__asm__ volatile("pushq %q0\n\tleaq 1f(%%rip), %%rax\n\tpushq %%rax\n\tlretq\n1:\n\t"

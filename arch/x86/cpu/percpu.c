@@ -9,7 +9,9 @@
 
 static struct cpu cpus[1];
 
-struct cpu *cpu_get(uint32_t id) { return id < array_count(cpus) ? &cpus[id] : NULL; }
+struct cpu *cpu_get(uint32_t id) {
+	return id < array_count(cpus) ? &cpus[id] : NULL;
+}
 
 static void control_registers_set(void) {
 	// CR0: caching on, write protection for the hypervisor too (W^X), FPU usable without traps.

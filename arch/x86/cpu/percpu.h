@@ -10,17 +10,17 @@
 struct vcpu;
 
 struct cpu {
-	struct cpu *self;      // GS:0
-	uint64_t stack_top;    // GS:8, where every exit starts
-	struct vcpu *vcpu;     // whose state is loaded here, NULL when none
-	uint32_t id;           // 0 is the boot CPU
+	struct cpu *self;   // GS:0
+	uint64_t stack_top; // GS:8, where every exit starts
+	struct vcpu *vcpu;  // whose state is loaded here, NULL when none
+	uint32_t id;        // 0 is the boot CPU
 	uint32_t apic_id;
 	uint64_t nmis;
 	uint64_t irqs_unexpected;
-	bool timer_due;        // the one-shot timer fired; served in the run loop
-	bool input_due;        // the console's hardware has input
-	uint64_t timer_tsc;    // TSC the hardware timer is armed for, 0 when it is not
-	uint64_t backend_pa;   // host VMCB (SVM) or VMXON region (VMX)
+	bool timer_due;      // the one-shot timer fired; served in the run loop
+	bool input_due;      // the console's hardware has input
+	uint64_t timer_tsc;  // TSC the hardware timer is armed for, 0 when it is not
+	uint64_t backend_pa; // host VMCB (SVM) or VMXON region (VMX)
 	struct gdt gdt;
 	struct tss tss;
 };

@@ -27,14 +27,18 @@ static struct idt_gate idt[IDT_ENTRIES];
 static trap_irq_fn *irq_handler[IDT_ENTRIES];
 
 static const char *const exception_name[] = {
-    "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "09",  "#TS", "#NP", "#SS", "#GP", "#PF", "15",
-    "#MF", "#AC", "#MC", "#XM", "#VE", "#CP", "22",  "23",  "24",  "25",  "26",  "27",  "#HV", "#VC", "#SX", "31",
+    "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "09",  "#TS",
+    "#NP", "#SS", "#GP", "#PF", "15",  "#MF", "#AC", "#MC", "#XM", "#VE", "#CP",
+    "22",  "23",  "24",  "25",  "26",  "27",  "#HV", "#VC", "#SX", "31",
 };
 
 void trap_init(void) {
 	for (unsigned v = 0; v < IDT_ENTRIES; v++) {
 		uint64_t target = (uint64_t)(uintptr_t)trap_stubs + (uint64_t)v * STUB_BYTES;
-		unsigned ist = v == VEC_NMI ? TRAP_IST_NMI : v == VEC_DF ? TRAP_IST_DF : v == VEC_MC ? TRAP_IST_MC : 0;
+		unsigned ist = v == VEC_NMI  ? TRAP_IST_NMI
+		               : v == VEC_DF ? TRAP_IST_DF
+		               : v == VEC_MC ? TRAP_IST_MC
+		                             : 0;
 		idt[v] = (struct idt_gate){
 		    .offset_low = (uint16_t)target,
 		    .selector = GDT_CODE,
@@ -52,7 +56,9 @@ void trap_load(void) {
 
 void trap_irq_set(uint8_t vector, trap_irq_fn *handler) { irq_handler[vector] = handler; }
 
-static uint64_t fixup_address(const int32_t *field) { return (uint64_t)(uintptr_t)field + (uint64_t)(int64_t)*field; }
+static uint64_t fixup_address(const int32_t *field) {
+	return (uint64_t)(uintptr_t)field + (uint64_t)(int64_t)*field;
+}
 
 static bool fixup_apply(struct trap_frame *frame) {
 	for (const struct trap_fixup *f = __extable_start; f < __extable_end; f++) {
@@ -65,8 +71,9 @@ static bool fixup_apply(struct trap_frame *frame) {
 
 static noreturn void trap_panic(const struct trap_frame *frame) {
 	const struct panic_regs regs = {
-	    .gpr = {frame->rax, frame->rcx, frame->rdx, frame->rbx, frame->rsp, frame->rbp, frame->rsi, frame->rdi,
-	            frame->r8, frame->r9, frame->r10, frame->r11, frame->r12, frame->r13, frame->r14, frame->r15},
+	    .gpr = {frame->rax, frame->rcx, frame->rdx, frame->rbx, frame->rsp, frame->rbp, frame->rsi,
+	            frame->rdi, frame->r8, frame->r9, frame->r10, frame->r11, frame->r12, frame->r13, frame->r14,
+	            frame->r15},
 	    .rip = frame->rip,
 	    .rflags = frame->rflags,
 	    .cr0 = read_cr0(),

@@ -20,8 +20,8 @@ const struct vendor_ops *ops;
 
 int arch_init(struct arch_why *why) {
 	if (!features.svm && !features.vmx) {
-		fmt_print(why->text, sizeof why->text, "CPU \"%s\" has neither VMX nor SVM (CPUID 1 ECX.VMX, 8000_0001 ECX.SVM)",
-		          features.brand);
+		fmt_print(why->text, sizeof why->text,
+		          "CPU \"%s\" has neither VMX nor SVM (CPUID 1 ECX.VMX, 8000_0001 ECX.SVM)", features.brand);
 		return -ERR_UNSUP;
 	}
 	ops = &svm_ops;
@@ -98,7 +98,8 @@ static void fpu_reset(struct arch_vcpu *arch) {
 void arch_vcpu_load(struct vcpu *vcpu) {
 	struct arch_vcpu *arch = vcpu->arch;
 	if (features.xsave) {
-		xsetbv(0, features.xcr0_mask & (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM));
+		xsetbv(0, features.xcr0_mask &
+		              (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM));
 		xrstor64(arch->fpu, UINT64_MAX);
 		xsetbv(0, arch->xcr0);
 	} else {
@@ -112,7 +113,8 @@ void arch_vcpu_save(struct vcpu *vcpu) {
 	struct arch_vcpu *arch = vcpu->arch;
 	if (features.xsave) {
 		arch->xcr0 = xgetbv(0); // XSETBV is not intercepted on every CPU
-		xsetbv(0, features.xcr0_mask & (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM));
+		xsetbv(0, features.xcr0_mask &
+		              (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM));
 		xsave64(arch->fpu, UINT64_MAX);
 	} else {
 		fxsave64(arch->fpu);

@@ -14,34 +14,37 @@
 
 // What a guest may see of each feature word: works with general intercepts off, needs no state that is not
 // switched with the FPU area, and is no virtualisation feature (SDM vol. 2 "CPUID", APM vol. 3 appendix E).
-#define LEAF1_ECX                                                                                                  \
-	(BIT32(0) /* SSE3 */ | BIT32(1) /* PCLMULQDQ */ | BIT32(9) /* SSSE3 */ | BIT32(12) /* FMA */ |                 \
-	 BIT32(13) /* CX16 */ | BIT32(19) /* SSE4.1 */ | BIT32(20) /* SSE4.2 */ | BIT32(22) /* MOVBE */ |              \
-	 BIT32(23) /* POPCNT */ | BIT32(25) /* AES */ | CPUID1_ECX_XSAVE | CPUID1_ECX_AVX | BIT32(29) /* F16C */ |     \
-	 BIT32(30) /* RDRAND */)
-#define LEAF1_EDX                                                                                                  \
-	(MASK64(9, 0) /* FPU VME DE PSE TSC MSR PAE MCE CX8 APIC */ | MASK64(17, 11) /* SEP MTRR PGE MCA CMOV PAT PSE36 */ | \
-	 BIT32(19) /* CLFSH */ | MASK64(26, 23) /* MMX FXSR SSE SSE2 */)
-#define LEAF7_EBX                                                                                                  \
-	(CPUID7_EBX_FSGSBASE | BIT32(3) /* BMI1 */ | BIT32(5) /* AVX2 */ | BIT32(6) /* FDP_EXCPTN_ONLY */ |            \
-	 CPUID7_EBX_SMEP | BIT32(8) /* BMI2 */ | BIT32(9) /* ERMS */ | BIT32(13) /* no FPU CS/DS */ |                  \
-	 MASK64(24, 16) /* AVX512F DQ RDSEED ADX SMAP IFMA - CLFLUSHOPT CLWB */ | MASK64(31, 28) /* CD SHA BW VL */)
+#define LEAF1_ECX                                                                                            \
+	(BIT32(0) /* SSE3 */ | BIT32(1) /* PCLMULQDQ */ | BIT32(9) /* SSSE3 */ | BIT32(12) /* FMA */ |           \
+	 BIT32(13) /* CX16 */ | BIT32(19) /* SSE4.1 */ | BIT32(20) /* SSE4.2 */ | BIT32(22) /* MOVBE */ |        \
+	 BIT32(23) /* POPCNT */ | BIT32(25) /* AES */ | CPUID1_ECX_XSAVE | CPUID1_ECX_AVX |                      \
+	 BIT32(29) /* F16C */ | BIT32(30) /* RDRAND */)
+#define LEAF1_EDX                                                                                            \
+	(MASK64(9, 0) /* FPU VME DE PSE TSC MSR PAE MCE CX8 APIC */ |                                            \
+	 MASK64(17, 11) /* SEP MTRR PGE MCA CMOV PAT PSE36 */ | BIT32(19) /* CLFSH */ |                          \
+	 MASK64(26, 23) /* MMX FXSR SSE SSE2 */)
+#define LEAF7_EBX                                                                                            \
+	(CPUID7_EBX_FSGSBASE | BIT32(3) /* BMI1 */ | BIT32(5) /* AVX2 */ | BIT32(6) /* FDP_EXCPTN_ONLY */ |      \
+	 CPUID7_EBX_SMEP | BIT32(8) /* BMI2 */ | BIT32(9) /* ERMS */ | BIT32(13) /* no FPU CS/DS */ |            \
+	 MASK64(24, 16) /* AVX512F DQ RDSEED ADX SMAP IFMA - CLFLUSHOPT CLWB */ |                                \
+	 MASK64(31, 28) /* CD SHA BW VL */)
 #define LEAF7_EBX_NOT BIT32(22)
-#define LEAF7_ECX                                                                                                  \
-	(BIT32(1) /* VBMI */ | CPUID7_ECX_UMIP | BIT32(6) /* VBMI2 */ | MASK64(12, 8) /* GFNI VAES VPCLMUL VNNI BITALG */ | \
-	 BIT32(14) /* VPOPCNTDQ */ | BIT32(22) /* RDPID */ | BIT32(27) /* MOVDIRI */)
+#define LEAF7_ECX                                                                                            \
+	(BIT32(1) /* VBMI */ | CPUID7_ECX_UMIP | BIT32(6) /* VBMI2 */ |                                          \
+	 MASK64(12, 8) /* GFNI VAES VPCLMUL VNNI BITALG */ | BIT32(14) /* VPOPCNTDQ */ | BIT32(22) /* RDPID */ | \
+	 BIT32(27) /* MOVDIRI */)
 #define LEAF7_EDX (BIT32(4) /* FSRM */ | BIT32(8) /* VP2INTERSECT */ | BIT32(14) /* SERIALIZE */)
-#define LEAF81_ECX                                                                                                 \
-	(BIT32(0) /* LAHF */ | BIT32(4) /* AltMovCr8 */ | BIT32(5) /* ABM */ | BIT32(6) /* SSE4A */ |                  \
-	 BIT32(7) /* misaligned SSE */ | BIT32(8) /* PREFETCH */ | BIT32(11) /* XOP */ | BIT32(16) /* FMA4 */ |        \
+#define LEAF81_ECX                                                                                           \
+	(BIT32(0) /* LAHF */ | BIT32(4) /* AltMovCr8 */ | BIT32(5) /* ABM */ | BIT32(6) /* SSE4A */ |            \
+	 BIT32(7) /* misaligned SSE */ | BIT32(8) /* PREFETCH */ | BIT32(11) /* XOP */ | BIT32(16) /* FMA4 */ |  \
 	 BIT32(21) /* TBM */)
-#define LEAF81_EDX                                                                                                 \
-	(LEAF1_EDX_SHARED | BIT32(11) /* SYSCALL */ | CPUID81_EDX_NX | BIT32(22) /* MMXEXT */ | CPUID81_EDX_FFXSR |    \
-	 BIT32(26) /* 1 GiB pages */ | CPUID81_EDX_RDTSCP | BIT32(29) /* LM */ | BIT32(30) | BIT32(31) /* 3DNow */)
+#define LEAF81_EDX                                                                                           \
+	(LEAF1_EDX_SHARED | BIT32(11) /* SYSCALL */ | CPUID81_EDX_NX | BIT32(22) /* MMXEXT */ |                  \
+	 CPUID81_EDX_FFXSR | BIT32(26) /* 1 GiB pages */ | CPUID81_EDX_RDTSCP | BIT32(29) /* LM */ | BIT32(30) | \
+	 BIT32(31) /* 3DNow */)
 #define LEAF1_EDX_SHARED (LEAF1_EDX & (MASK64(9, 0) | MASK64(17, 12) | MASK64(24, 23)))
 #define LEAF88_EBX (BIT32(0) /* CLZERO */ | BIT32(2) /* XSAVEERPTR */ | CPUID88_EBX_IBPB)
-#define XCR0_OFFERED                                                                                               \
-	(XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM)
+#define XCR0_OFFERED (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM)
 #define LEAF_D1_EAX (BIT32(0) /* XSAVEOPT */ | BIT32(2) /* XGETBV 1 */)
 #define LEAF6_ARAT BIT32(2)
 #define LEAF87_INVARIANT_TSC BIT32(8)
@@ -53,7 +56,8 @@ static struct cpuid_entry *add(struct cpuid_model *m, uint32_t leaf, uint32_t su
 	return e;
 }
 
-static struct cpuid_entry *add_host(struct cpuid_model *m, uint32_t leaf, uint32_t subleaf, bool subleaf_matters) {
+static struct cpuid_entry *add_host(struct cpuid_model *m, uint32_t leaf, uint32_t subleaf,
+                                    bool subleaf_matters) {
 	struct cpuid_entry *e = add(m, leaf, subleaf, subleaf_matters);
 	struct cpuid_regs r = cpuid(leaf, subleaf);
 	e->eax = r.eax;
@@ -153,7 +157,8 @@ static void add_extended(struct cpuid_model *m) {
 	e->ecx = e->edx = 0;
 }
 
-static void add_signature(struct cpuid_model *m, uint32_t leaf, uint32_t max, const char signature[static 13]) {
+static void add_signature(struct cpuid_model *m, uint32_t leaf, uint32_t max,
+                          const char signature[static 13]) {
 	struct cpuid_entry *e = add(m, leaf, 0, false);
 	e->eax = max;
 	memcpy(&e->ebx, signature, 4);

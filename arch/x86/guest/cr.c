@@ -13,7 +13,7 @@
 #include "kernel/vintc.h"
 #include "mm/gmem.h"
 
-#define CR0_DEFINED                                                                                                \
+#define CR0_DEFINED                                                                                          \
 	(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 
 bool cr0_write(struct vcpu *vcpu, uint64_t value) {
@@ -48,8 +48,8 @@ bool cr3_write(struct vcpu *vcpu, uint64_t value) {
 
 uint64_t cr4_allowed(const struct vcpu *vcpu) {
 	const struct cpuid_model *m = &vcpu->vm->arch->cpuid;
-	uint64_t allowed = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE |
-	                   CR4_OSFXSR | CR4_OSXMMEXCPT;
+	uint64_t allowed = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE |
+	                   CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
 	const struct cpuid_entry *one = cpuid_find(m, 1, 0), *seven = cpuid_find(m, 7, 0);
 	if (one != NULL && (one->ecx & CPUID1_ECX_XSAVE) != 0) allowed |= CR4_OSXSAVE;
 	if (seven != NULL) {

@@ -35,7 +35,8 @@ static void raise(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t er
 	if (pending->valid && pending->event.type == EVENT_EXCEPTION) {
 		uint8_t first = pending->event.vector;
 		if (first == VEC_DF && fault_class(vector) != FAULT_BENIGN) {
-			vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "triple-fault at rip %#llx (vector %u while delivering #DF)",
+			vm_stop_reason(vcpu->vm, VM_END_CRASH, 0,
+			               "triple-fault at rip %#llx (vector %u while delivering #DF)",
 			               (unsigned long long)ops->rip_get(vcpu), vector);
 			return;
 		}
@@ -52,7 +53,9 @@ static void raise(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t er
 }
 
 void guest_exception(struct vcpu *vcpu, uint8_t vector) { raise(vcpu, vector, false, 0); }
-void guest_exception_error(struct vcpu *vcpu, uint8_t vector, uint32_t error) { raise(vcpu, vector, true, error); }
+void guest_exception_error(struct vcpu *vcpu, uint8_t vector, uint32_t error) {
+	raise(vcpu, vector, true, error);
+}
 
 void guest_page_fault(struct vcpu *vcpu, uint32_t error, uint64_t address) {
 	ops->cr2_set(vcpu, address);

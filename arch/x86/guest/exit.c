@@ -87,7 +87,8 @@ static void on_exception(struct vcpu *vcpu, const struct exit *exit) {
 }
 
 static void on_triple_fault(struct vcpu *vcpu, const struct exit *exit __unused_arg) {
-	vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "triple-fault at rip %#llx", (unsigned long long)ops->rip_get(vcpu));
+	vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "triple-fault at rip %#llx",
+	               (unsigned long long)ops->rip_get(vcpu));
 }
 
 static void on_machine_check(struct vcpu *vcpu, const struct exit *exit __unused_arg) {
@@ -107,7 +108,8 @@ static bool was_mov_cr3(struct vcpu *vcpu) {
 
 static void on_entry_failed(struct vcpu *vcpu, const struct exit *exit) {
 	if (was_mov_cr3(vcpu)) {
-		cr_exit(vcpu, &(struct exit){.kind = EXIT_CR_ACCESS, .cr = {.op = EXIT_CR_DECODE, .reg = 3, .write = true}});
+		cr_exit(vcpu, &(struct exit){.kind = EXIT_CR_ACCESS,
+		                             .cr = {.op = EXIT_CR_DECODE, .reg = 3, .write = true}});
 		return;
 	}
 	vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "entry-failed: the CPU refused the guest's state (%#llx)",
@@ -115,8 +117,8 @@ static void on_entry_failed(struct vcpu *vcpu, const struct exit *exit) {
 }
 
 static void on_unknown(struct vcpu *vcpu, const struct exit *exit) {
-	vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "exit %s reason %#llx is not handled", exit_kind_name(exit->kind),
-	               (unsigned long long)exit->reason);
+	vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "exit %s reason %#llx is not handled",
+	               exit_kind_name(exit->kind), (unsigned long long)exit->reason);
 }
 
 typedef void handler_fn(struct vcpu *vcpu, const struct exit *exit);

@@ -11,8 +11,8 @@ enum exit_kind {
 	EXIT_CPUID,
 	EXIT_RDMSR,
 	EXIT_WRMSR,
-	EXIT_PIO,           // .pio
-	EXIT_NESTED_FAULT,  // .fault
+	EXIT_PIO,          // .pio
+	EXIT_NESTED_FAULT, // .fault
 	EXIT_HLT,
 	EXIT_HYPERCALL,
 	EXIT_INTERRUPT,     // a host interrupt; taken in the run loop's window
@@ -20,13 +20,13 @@ enum exit_kind {
 	EXIT_MACHINE_CHECK, // a host #MC during guest mode
 	EXIT_IRQ_WINDOW,
 	EXIT_NMI_WINDOW,
-	EXIT_EXCEPTION,     // .exception, intercepted
-	EXIT_CR_ACCESS,     // .cr
-	EXIT_DR_ACCESS,     // .cr with a debug register
+	EXIT_EXCEPTION, // .exception, intercepted
+	EXIT_CR_ACCESS, // .cr
+	EXIT_DR_ACCESS, // .cr with a debug register
 	EXIT_TRIPLE_FAULT,
 	EXIT_INIT,
 	EXIT_XSETBV,
-	EXIT_INVD,          // INVD and WBINVD: nothing to do, guest memory is coherent
+	EXIT_INVD, // INVD and WBINVD: nothing to do, guest memory is coherent
 	EXIT_INVLPG,
 	EXIT_RDTSC,
 	EXIT_RDPMC,
@@ -34,13 +34,13 @@ enum exit_kind {
 	EXIT_MONITOR,
 	EXIT_MWAIT,
 	EXIT_IRET,
-	EXIT_VIRT_INSN,     // an instruction of VMX or SVM itself: #UD
+	EXIT_VIRT_INSN, // an instruction of VMX or SVM itself: #UD
 	EXIT_TASK_SWITCH,
-	EXIT_DT_ACCESS,     // descriptor-table register access
-	EXIT_PREEMPT,       // max_run_us
-	EXIT_MISCONFIG,     // nested table entry the CPU refuses: our bug, that VM stops
-	EXIT_ENTRY_FAILED,  // the CPU refused the guest's state
-	EXIT_UNKNOWN,       // a reason no manual we know names; .reason says which
+	EXIT_DT_ACCESS,    // descriptor-table register access
+	EXIT_PREEMPT,      // max_run_us
+	EXIT_MISCONFIG,    // nested table entry the CPU refuses: our bug, that VM stops
+	EXIT_ENTRY_FAILED, // the CPU refused the guest's state
+	EXIT_UNKNOWN,      // a reason no manual we know names; .reason says which
 	EXIT_KINDS,
 };
 
@@ -48,12 +48,18 @@ enum exit_kind {
 const char *exit_kind_name(enum exit_kind kind);
 
 enum exit_access { EXIT_ACCESS_READ = 1, EXIT_ACCESS_WRITE = 2, EXIT_ACCESS_FETCH = 4 };
-enum exit_cr_op { EXIT_CR_READ, EXIT_CR_WRITE, EXIT_CR_CLTS, EXIT_CR_LMSW, EXIT_CR_DECODE /* unknown: decode */ };
+enum exit_cr_op {
+	EXIT_CR_READ,
+	EXIT_CR_WRITE,
+	EXIT_CR_CLTS,
+	EXIT_CR_LMSW,
+	EXIT_CR_DECODE /* unknown: decode */
+};
 
 struct exit {
 	enum exit_kind kind;
-	uint8_t insn_len;   // bytes, 0 when the CPU does not tell
-	uint64_t reason;    // the vendor's own code
+	uint8_t insn_len; // bytes, 0 when the CPU does not tell
+	uint64_t reason;  // the vendor's own code
 	union {
 		struct {
 			uint16_t port;
@@ -62,7 +68,7 @@ struct exit {
 		} pio;
 		struct {
 			uint64_t gpa;
-			uint8_t access; // enum exit_access
+			uint8_t access;  // enum exit_access
 			bool table_walk; // the access was to a guest page-table entry
 		} fault;
 		struct {

@@ -21,8 +21,8 @@ struct emulation {
 	struct emul_ctx ctx;
 	struct vcpu *vcpu;
 	struct guest_paging paging;
-	bool stuck; // a page table that is not in memory: nothing architectural can follow
-	bool hinted;      // the CPU has just translated the one memory operand, rights checked:
+	bool stuck;        // a page table that is not in memory: nothing architectural can follow
+	bool hinted;       // the CPU has just translated the one memory operand, rights checked:
 	uint64_t hint_gpa; // to this address
 };
 
@@ -31,7 +31,8 @@ static enum emul_access fault_to(struct emulation *e, uint64_t linear, const str
 		e->stuck = true;
 		return EMUL_ACCESS_RETRY;
 	}
-	e->ctx.fault = (struct emul_fault){.vector = VEC_PF, .has_error = true, .error = fault->error, .cr2 = linear};
+	e->ctx.fault =
+	    (struct emul_fault){.vector = VEC_PF, .has_error = true, .error = fault->error, .cr2 = linear};
 	return EMUL_ACCESS_FAULT;
 }
 
@@ -63,21 +64,23 @@ static void piece_write(struct vcpu *vcpu, gpa_t at, const uint8_t *src, unsigne
 }
 
 // Translates the one or two pages of an access first, so that nothing is done when the second one faults.
-static enum emul_access translate(struct emulation *e, uint64_t linear, unsigned bytes, uint32_t access, gpa_t at[2],
-                                  unsigned *first) {
+static enum emul_access translate(struct emulation *e, uint64_t linear, unsigned bytes, uint32_t access,
+                                  gpa_t at[2], unsigned *first) {
 	struct walk_fault fault;
 	*first = (unsigned)min_u64(bytes, PAGE_BYTES - page_offset(linear));
 	if (likely(e->hinted && *first == bytes && page_offset(linear) == page_offset(e->hint_gpa))) {
 		at[0] = gpa(e->hint_gpa);
 		return EMUL_ACCESS_OK;
 	}
-	if (guest_walk(e->vcpu, &e->paging, linear, access, &at[0], &fault) < 0) return fault_to(e, linear, &fault);
+	if (guest_walk(e->vcpu, &e->paging, linear, access, &at[0], &fault) < 0)
+		return fault_to(e, linear, &fault);
 	if (*first < bytes && guest_walk(e->vcpu, &e->paging, linear + *first, access, &at[1], &fault) < 0)
 		return fault_to(e, linear + *first, &fault);
 	return EMUL_ACCESS_OK;
 }
 
-static enum emul_access emul_read(struct emul_ctx *ctx, uint64_t linear, void *dst, unsigned bytes, bool for_write) {
+static enum emul_access emul_read(struct emul_ctx *ctx, uint64_t linear, void *dst, unsigned bytes,
+                                  bool for_write) {
 	struct emulation *e = ctx->owner;
 	gpa_t at[2];
 	unsigned first;
@@ -101,8 +104,8 @@ static enum emul_access emul_write(struct emul_ctx *ctx, uint64_t linear, const 
 
 // RAM gets a real compare-and-exchange; a device a plain write. 16 bytes and accesses that cross a page are
 // not atomic against other vCPUs of the same VM (no device or kernel relies on that for MMIO).
-static enum emul_access emul_exchange(struct emul_ctx *ctx, uint64_t linear, const void *expected, const void *desired,
-                                      unsigned bytes) {
+static enum emul_access emul_exchange(struct emul_ctx *ctx, uint64_t linear, const void *expected,
+                                      const void *desired, unsigned bytes) {
 	struct emulation *e = ctx->owner;
 	gpa_t at[2];
 	unsigned first;
@@ -144,7 +147,8 @@ static void emul_segment(struct emul_ctx *ctx, enum emul_seg seg, struct emul_se
 	struct emulation *e = ctx->owner;
 	struct guest_segment s;
 	ops->seg_get(e->vcpu, (enum guest_seg)seg, &s);
-	*out = (struct emul_segment){.base = s.base, .limit = s.limit, .access = s.access, .selector = s.selector};
+	*out =
+	    (struct emul_segment){.base = s.base, .limit = s.limit, .access = s.access, .selector = s.selector};
 }
 
 static const struct emul_ops callbacks = {
@@ -160,7 +164,8 @@ static const struct emul_ops callbacks = {
 static void stop_undecodable(struct vcpu *vcpu, const char *why, const uint8_t *bytes, unsigned count) {
 	char text[3 * EMUL_INSN_MAX + 1] = "";
 	for (unsigned i = 0; i < count; i++) fmt_print(text + 3 * i, sizeof text - 3 * i, " %02x", bytes[i]);
-	vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "%s at rip %#llx:%s", why, (unsigned long long)ops->rip_get(vcpu), text);
+	vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "%s at rip %#llx:%s", why,
+	               (unsigned long long)ops->rip_get(vcpu), text);
 }
 
 static bool fetch_decode(struct vcpu *vcpu, const struct guest_paging *paging, struct emul_insn *insn) {
@@ -266,8 +271,9 @@ static void emulate(struct vcpu *vcpu, const uint64_t *fault_gpa) {
 	if (result == EMUL_UNHANDLED) {
 		// A guest that runs garbage meets this too: the architectural way out is #UD (CHECKLIST: "Unknown:
 		// inject, do not panic"), counted and logged.
-		vm_guest_error(vcpu->vm, "emul", "opcode %#x map %u at rip %#llx is not emulated on device memory: #UD",
-		               insn.opcode, insn.map, (unsigned long long)e.ctx.rip);
+		vm_guest_error(vcpu->vm, "emul",
+		               "opcode %#x map %u at rip %#llx is not emulated on device memory: #UD", insn.opcode,
+		               insn.map, (unsigned long long)e.ctx.rip);
 		guest_ud(vcpu);
 		return;
 	}

@@ -10,7 +10,8 @@
 
 static bool lapic_page(const struct vcpu *vcpu, uint64_t addr) {
 	uint64_t base = vlapic_base_read(vcpu->arch->lapic);
-	return (base & (APIC_BASE_ENABLE | APIC_BASE_X2)) == APIC_BASE_ENABLE && ((addr ^ base) & ~UINT64_C(0xfff)) == 0;
+	return (base & (APIC_BASE_ENABLE | APIC_BASE_X2)) == APIC_BASE_ENABLE &&
+	       ((addr ^ base) & ~UINT64_C(0xfff)) == 0;
 }
 
 // Registers are 32 bits wide, 16 bytes apart (SDM vol. 3, 10.4.1): narrower reads see their part, 64-bit ones
@@ -49,7 +50,8 @@ void mmio_exit(struct vcpu *vcpu, const struct exit *exit) {
 	const struct memslot *slot = memslot_find(gspace_slots(&vcpu->vm->space), gpa_gfn(gpa(exit->fault.gpa)));
 	if (unlikely(arch->exception.valid || arch->irq_taken)) {
 		// The CPU was storing an event's frame, not executing an instruction.
-		vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "event delivery touched %#llx, which is no memory (rip %#llx)",
+		vm_stop_reason(vcpu->vm, VM_END_CRASH, 0,
+		               "event delivery touched %#llx, which is no memory (rip %#llx)",
 		               (unsigned long long)exit->fault.gpa, (unsigned long long)ops->rip_get(vcpu));
 		return;
 	}

@@ -31,7 +31,8 @@ const unsigned msrlist_direct_count = array_count(msrlist_direct);
 #define MTRR_WB UINT64_C(6)
 #define MTRR_DEF_VALID (UINT64_C(0xff) | BIT64(10) | BIT64(11))
 #define MISC_ENABLE_FAST_STRINGS BIT64(0)
-#define HWCR_ALLOWED (BIT64(3) | BIT64(4) | BIT64(6) | BIT64(8) | BIT64(24)) // TlbCacheDis, INVD, FFDIS, IGNNE, TscFreqSel
+#define HWCR_ALLOWED                                                                                         \
+	(BIT64(3) | BIT64(4) | BIT64(6) | BIT64(8) | BIT64(24)) // TlbCacheDis, INVD, FFDIS, IGNNE, TscFreqSel
 #define UCODE_REVISION_INTEL (UINT64_C(1) << 32)
 #define UCODE_REVISION_AMD UINT64_C(0x01000065)
 #define DE_CFG_LFENCE_SERIALISE BIT64(1)
@@ -45,8 +46,10 @@ static uint64_t *mtrr_slot(struct guest_mtrr *m, uint32_t msr) {
 		return (msr & 1) != 0 ? &m->mask[i] : &m->base[i];
 	}
 	if (msr == MSR_MTRR_FIX64K) return &m->fixed[0];
-	if (msr == MSR_MTRR_FIX16K_80000 || msr == MSR_MTRR_FIX16K_A0000) return &m->fixed[1 + msr - MSR_MTRR_FIX16K_80000];
-	if (msr >= MSR_MTRR_FIX4K_C0000 && msr <= MSR_MTRR_FIX4K_F8000) return &m->fixed[3 + msr - MSR_MTRR_FIX4K_C0000];
+	if (msr == MSR_MTRR_FIX16K_80000 || msr == MSR_MTRR_FIX16K_A0000)
+		return &m->fixed[1 + msr - MSR_MTRR_FIX16K_80000];
+	if (msr >= MSR_MTRR_FIX4K_C0000 && msr <= MSR_MTRR_FIX4K_F8000)
+		return &m->fixed[3 + msr - MSR_MTRR_FIX4K_C0000];
 	return msr == MSR_MTRR_DEF_TYPE ? &m->def_type : NULL;
 }
 
@@ -81,7 +84,8 @@ static void mtrr_reset(struct guest_mtrr *m) {
 	for (unsigned i = 0; i < array_count(m->fixed); i++) m->fixed[i] = MTRR_WB * UINT64_C(0x0101010101010101);
 	m->fixed[2] = 0; // A0000..BFFFF
 	m->base[0] = BOARD_LOW_RAM_END | MTRR_UC;
-	m->mask[0] = (MASK64(features.phys_bits - 1u, 0) & ~(BOARD_HIGH_RAM_BASE - BOARD_LOW_RAM_END - 1)) | MTRR_MASK_VALID;
+	m->mask[0] = (MASK64(features.phys_bits - 1u, 0) & ~(BOARD_HIGH_RAM_BASE - BOARD_LOW_RAM_END - 1)) |
+	             MTRR_MASK_VALID;
 }
 
 void msr_reset(struct vcpu *vcpu) {
@@ -210,8 +214,9 @@ static bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
 
 static void deny(struct vcpu *vcpu, const char *what, uint32_t msr, uint64_t value) {
 	vcpu->stat.msr_denied++;
-	log_limited(&vcpu->vm->log, LOG_DEBUG, "msr", "vm=%u vcpu=%u %s %#x (%#llx) denied at rip %#llx", vcpu->vm->id,
-	            vcpu->id, what, msr, (unsigned long long)value, (unsigned long long)ops->rip_get(vcpu));
+	log_limited(&vcpu->vm->log, LOG_DEBUG, "msr", "vm=%u vcpu=%u %s %#x (%#llx) denied at rip %#llx",
+	            vcpu->vm->id, vcpu->id, what, msr, (unsigned long long)value,
+	            (unsigned long long)ops->rip_get(vcpu));
 	guest_gp(vcpu);
 }
 

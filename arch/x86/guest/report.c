@@ -13,9 +13,9 @@ static void report_registers(const struct vcpu *vcpu) {
 	log_error("vcpu", "rip %016llx rflags %llx cpl %u", (unsigned long long)ops->rip_get(vcpu),
 	          (unsigned long long)ops->rflags_get(vcpu), ops->cpl_get(vcpu));
 	for (unsigned i = 0; i < 16; i += 4)
-		log_error("vcpu", "%s %016llx %s %016llx %s %016llx %s %016llx", name[i], (unsigned long long)g[i], name[i + 1],
-		          (unsigned long long)g[i + 1], name[i + 2], (unsigned long long)g[i + 2], name[i + 3],
-		          (unsigned long long)g[i + 3]);
+		log_error("vcpu", "%s %016llx %s %016llx %s %016llx %s %016llx", name[i], (unsigned long long)g[i],
+		          name[i + 1], (unsigned long long)g[i + 1], name[i + 2], (unsigned long long)g[i + 2],
+		          name[i + 3], (unsigned long long)g[i + 3]);
 }
 
 static void report_segments(const struct guest_sregs *s) {
@@ -53,6 +53,6 @@ void arch_vcpu_report(struct vcpu *vcpu) {
 }
 
 void arch_vcpu_brief(const struct vcpu *vcpu, char *text, size_t bytes) {
-	fmt_print(text, bytes, "vm=%u (\"%s\") vcpu=%u was current, guest rax %llx", vcpu->vm->id, vcpu->vm->name, vcpu->id,
-	          (unsigned long long)vcpu->arch->gpr[GPR_RAX]);
+	fmt_print(text, bytes, "vm=%u (\"%s\") vcpu=%u was current, guest rax %llx", vcpu->vm->id, vcpu->vm->name,
+	          vcpu->id, (unsigned long long)vcpu->arch->gpr[GPR_RAX]);
 }

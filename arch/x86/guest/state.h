@@ -6,7 +6,9 @@
 #include "arch/x86/cpu/regs.h"
 #include "kernel/lib/types.h"
 
+// clang-format off
 enum guest_gpr { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI, GPR_R8, GPR_R15 = 15 };
+// clang-format on
 
 // x86 encoding order of segment registers, then the two system ones.
 enum guest_seg { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG_COUNT };
@@ -45,7 +47,7 @@ enum guest_event_type { // SDM vol. 3, table 24-16, interruption type
 };
 
 struct guest_event {
-	uint8_t type;     // enum guest_event_type
+	uint8_t type; // enum guest_event_type
 	uint8_t vector;
 	bool has_error;
 	uint8_t insn_len; // software events: length of the instruction

@@ -53,23 +53,23 @@ struct guest_mtrr {
 };
 
 struct arch_vcpu {
-	uint64_t gpr[16];     // +0    x86 order; RSP is the backend's (ops->rsp_get)
-	uint64_t enter_pa;    // +128  physical address of the VMCB / VMCS
-	uint64_t host_pa;     // +136  host VMCB (SVM)
-	uint64_t launched;    // +144  VMRESUME instead of VMLAUNCH (VMX)
-	uint64_t cr2;         // +152  guest CR2 (VMX; SVM keeps it in the VMCB)
+	uint64_t gpr[16];  // +0    x86 order; RSP is the backend's (ops->rsp_get)
+	uint64_t enter_pa; // +128  physical address of the VMCB / VMCS
+	uint64_t host_pa;  // +136  host VMCB (SVM)
+	uint64_t launched; // +144  VMRESUME instead of VMLAUNCH (VMX)
+	uint64_t cr2;      // +152  guest CR2 (VMX; SVM keeps it in the VMCB)
 	struct vcpu *vcpu;
 	struct vdev *lapic;
-	void *vendor;         // struct svm_vcpu / vmx_vcpu
-	void *block;          // the VMCB (SVM)
+	void *vendor; // struct svm_vcpu / vmx_vcpu
+	void *block;  // the VMCB (SVM)
 
 	struct pending_exception exception;
-	bool irq_taken;       // an interrupt already acknowledged, whose delivery an exit interrupted
+	bool irq_taken; // an interrupt already acknowledged, whose delivery an exit interrupted
 	uint8_t irq_vector;
 	bool nmi_pending;
-	uint64_t cr0_cache;   // CR0.CD and NW as the guest set them; hardware has them clear
-	uint64_t dr[4];       // DR0..3 while another vCPU has the CPU
-	uint64_t xcr0;        // as last seen
+	uint64_t cr0_cache; // CR0.CD and NW as the guest set them; hardware has them clear
+	uint64_t dr[4];     // DR0..3 while another vCPU has the CPU
+	uint64_t xcr0;      // as last seen
 
 	// MSRs that no backend holds.
 	uint64_t tsc_aux, tsc_adjust, misc_enable, spec_ctrl, mcg_status, mcg_ctl, pat, hwcr;

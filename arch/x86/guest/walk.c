@@ -19,7 +19,8 @@
 
 enum emul_mode guest_mode(const struct guest_paging *p) {
 	return emul_mode_of((p->cr0 & CR0_PE) != 0, (p->rflags & RFLAGS_VM) != 0,
-	                    (p->efer & EFER_LMA) != 0 && (p->cs_access & SEG_L) != 0, (p->cs_access & SEG_DB) != 0);
+	                    (p->efer & EFER_LMA) != 0 && (p->cs_access & SEG_L) != 0,
+	                    (p->cs_access & SEG_DB) != 0);
 }
 
 static bool rights_allow(const struct guest_paging *p, uint64_t rights, bool nx, uint32_t access) {
@@ -62,8 +63,9 @@ static int mark64(struct gspace *g, gpa_t at, uint64_t entry, uint64_t bits) {
 
 // The 8-byte formats: `level` tables from `table` down, shift of the top one first.
 // `trace` (may be NULL) gets the entries gone through.
-static int walk64(struct vcpu *vcpu, const struct guest_paging *p, uint64_t table, unsigned level, uint64_t linear,
-                  uint32_t access, gpa_t *out, struct walk_fault *fault, struct fetch_walk *trace) {
+static int walk64(struct vcpu *vcpu, const struct guest_paging *p, uint64_t table, unsigned level,
+                  uint64_t linear, uint32_t access, gpa_t *out, struct walk_fault *fault,
+                  struct fetch_walk *trace) {
 	struct gspace *g = &vcpu->vm->space;
 	uint64_t rights = PTE_U | PTE_W;
 	bool nx = false;
@@ -88,7 +90,8 @@ static int walk64(struct vcpu *vcpu, const struct guest_paging *p, uint64_t tabl
 			continue;
 		}
 		if (!rights_allow(p, rights, nx, access)) return fail(fault, p, access, PF_PRESENT);
-		if (mark64(g, at, entry, PTE_A | ((access & PF_WRITE) != 0 ? PTE_D : 0)) < 0) return unreadable(fault);
+		if (mark64(g, at, entry, PTE_A | ((access & PF_WRITE) != 0 ? PTE_D : 0)) < 0)
+			return unreadable(fault);
 		uint64_t offset = (UINT64_C(1) << shift) - 1;
 		*out = gpa((entry & PTE_ADDR & ~offset) | (linear & offset));
 		return 0;
@@ -102,8 +105,8 @@ static int mark32(struct gspace *g, gpa_t at, uint32_t entry, uint32_t bits) {
 }
 
 // 32-bit paging with 4 KiB and, by CR4.PSE, 4 MiB pages (SDM vol. 3, 4.3).
-static int walk32(struct vcpu *vcpu, const struct guest_paging *p, uint32_t linear, uint32_t access, gpa_t *out,
-                  struct walk_fault *fault) {
+static int walk32(struct vcpu *vcpu, const struct guest_paging *p, uint32_t linear, uint32_t access,
+                  gpa_t *out, struct walk_fault *fault) {
 	struct gspace *g = &vcpu->vm->space;
 	gpa_t at = gpa((p->cr3 & 0xfffff000u) + (linear >> 22) * 4);
 	uint32_t dirty = (access & PF_WRITE) != 0 ? (uint32_t)PTE_D : 0;
@@ -127,15 +130,14 @@ static int walk32(struct vcpu *vcpu, const struct guest_paging *p, uint32_t line
 	return 0;
 }
 
-static int walk_traced(struct vcpu *vcpu, const struct guest_paging *p, uint64_t linear, uint32_t access, gpa_t *out,
-                       struct walk_fault *fault, struct fetch_walk *trace) {
+static int walk_traced(struct vcpu *vcpu, const struct guest_paging *p, uint64_t linear, uint32_t access,
+                       gpa_t *out, struct walk_fault *fault, struct fetch_walk *trace) {
 	if ((p->cr0 & CR0_PG) == 0) {
 		*out = gpa(linear & UINT32_MAX);
 		return 0;
 	}
 	if ((p->efer & EFER_LMA) != 0)
-		return walk64(vcpu, p, p->cr3, (p->cr4 & CR4_LA57) != 0 ? 5 : 4, linear, access, out, fault,
-		              trace);
+		return walk64(vcpu, p, p->cr3, (p->cr4 & CR4_LA57) != 0 ? 5 : 4, linear, access, out, fault, trace);
 	if ((p->cr4 & CR4_PAE) == 0) return walk32(vcpu, p, (uint32_t)linear, access, out, fault);
 	// PAE: CR3 points at four entries, 32-byte aligned. The CPU keeps them loaded; reading them again is
 	// the same for every guest that reloads CR3 after changing them.
@@ -159,8 +161,8 @@ static uint32_t fetch_access(const struct guest_paging *p) { return PF_FETCH | (
 static inline bool fetch_remembered(const struct vcpu *vcpu, const struct guest_paging *p, uint64_t linear,
                                     uint64_t *gpa_page) {
 	const struct fetch_walk *w = &vcpu->arch->fetch;
-	if (w->linear_page != (linear & ~(PAGE_BYTES - 1)) || w->cr3 != p->cr3 || w->cr0 != p->cr0 || w->cr4 != p->cr4 ||
-	    w->efer != p->efer || w->access != fetch_access(p))
+	if (w->linear_page != (linear & ~(PAGE_BYTES - 1)) || w->cr3 != p->cr3 || w->cr0 != p->cr0 ||
+	    w->cr4 != p->cr4 || w->efer != p->efer || w->access != fetch_access(p))
 		return false;
 	for (unsigned i = 0; i < w->levels; i++) {
 		uint64_t now;
@@ -196,7 +198,8 @@ static int fetch_walk(struct vcpu *vcpu, const struct guest_paging *p, uint64_t 
 
 bool guest_fetch_word(struct vcpu *vcpu, const struct guest_paging *p, uint64_t linear, uint32_t *word) {
 	uint64_t page;
-	if (page_offset(linear) > PAGE_BYTES - sizeof *word || !fetch_remembered(vcpu, p, linear, &page)) return false;
+	if (page_offset(linear) > PAGE_BYTES - sizeof *word || !fetch_remembered(vcpu, p, linear, &page))
+		return false;
 	return gmem_read32(&vcpu->vm->space, gpa(page + page_offset(linear)), word) == 0;
 }
 

@@ -75,8 +75,8 @@ bool svm_step_exit(struct vcpu *vcpu) {
 
 void svm_inject(struct vcpu *vcpu, const struct guest_event *event) {
 	struct svm_vcpu *svm = svm_of(vcpu);
-	enum svm_event_type type = event->type == EVENT_IRQ ? SVM_EVENT_INTR
-	                           : event->type == EVENT_NMI ? SVM_EVENT_NMI
+	enum svm_event_type type = event->type == EVENT_IRQ        ? SVM_EVENT_INTR
+	                           : event->type == EVENT_NMI      ? SVM_EVENT_NMI
 	                           : event->type == EVENT_SOFT_IRQ ? SVM_EVENT_SOFT
 	                                                           : SVM_EVENT_EXCEPTION;
 	svm->vmcb->event_inject = event->vector | (uint64_t)type << SVM_EVENT_TYPE_SHIFT | SVM_EVENT_VALID |

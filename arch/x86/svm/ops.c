@@ -13,7 +13,9 @@ static uint8_t nested_levels(void) { return (read_cr4() & CR4_LA57) != 0 ? 5 : 4
 static uint8_t nested_leaf_levels(void) { return features.page_1g ? PT_LEAF_1G : PT_LEAF_2M; }
 static int vm_create(struct vm *vm __unused_arg) { return 0; }
 static void vm_destroy_nothing(struct vm *vm __unused_arg) {}
-static bool shadow_get(const struct vcpu *vcpu) { return (vmcb_of(vcpu)->interrupt_shadow & SVM_SHADOW) != 0; }
+static bool shadow_get(const struct vcpu *vcpu) {
+	return (vmcb_of(vcpu)->interrupt_shadow & SVM_SHADOW) != 0;
+}
 static void shadow_clear(struct vcpu *vcpu) { vmcb_of(vcpu)->interrupt_shadow &= ~SVM_SHADOW; }
 static void tsc_offset_set(struct vcpu *vcpu, uint64_t offset) { vmcb_of(vcpu)->tsc_offset = offset; }
 

@@ -13,7 +13,7 @@
 #include "kernel/memory.h"
 
 #define CPUID_SVM 0x8000000au
-#define IOPM_PAGES 3u  // 64 KiB of ports and the three bits past them
+#define IOPM_PAGES 3u // 64 KiB of ports and the three bits past them
 #define MSRPM_PAGES 2u
 
 struct svm_caps svm_caps;
@@ -27,14 +27,15 @@ int svm_probe(struct arch_why *why) {
 	}
 	uint64_t vm_cr = rdmsr(MSR_VM_CR);
 	if ((vm_cr & SVM_VM_CR_SVMDIS) != 0) {
-		fmt_print(why->text, sizeof why->text, "SVM is disabled by the firmware (VM_CR.SVMDIS%s): enable \"SVM Mode\" in its setup",
+		fmt_print(why->text, sizeof why->text,
+		          "SVM is disabled by the firmware (VM_CR.SVMDIS%s): enable \"SVM Mode\" in its setup",
 		          (vm_cr & SVM_VM_CR_LOCK) != 0 ? ", locked" : "");
 		return -ERR_UNSUP;
 	}
 	struct cpuid_regs r = cpuid(CPUID_SVM, 0);
 	if ((r.edx & SVM_FEATURE_NPT) == 0) {
-		fmt_print(why->text, sizeof why->text, "CPU \"%s\" has SVM but no nested paging (CPUID 8000_000A EDX.NP)",
-		          features.brand);
+		fmt_print(why->text, sizeof why->text,
+		          "CPU \"%s\" has SVM but no nested paging (CPUID 8000_000A EDX.NP)", features.brand);
 		return -ERR_UNSUP;
 	}
 	if (r.ebx < 2) {

@@ -36,7 +36,8 @@ void svm_seg_get(const struct vcpu *vcpu, enum guest_seg seg, struct guest_segme
 	const struct vmcb_seg *s = seg_of(vmcb_of(vcpu), seg);
 	uint32_t access = (s->attrib & 0xffu) | (uint32_t)(s->attrib & 0xf00u) << 4;
 	if ((access & SEG_P) == 0) access |= SEG_UNUSABLE;
-	*out = (struct guest_segment){.base = s->base, .limit = s->limit, .access = access, .selector = s->selector};
+	*out =
+	    (struct guest_segment){.base = s->base, .limit = s->limit, .access = access, .selector = s->selector};
 }
 
 void svm_seg_set(struct vcpu *vcpu, enum guest_seg seg, const struct guest_segment *in) {

@@ -8,10 +8,10 @@
 #include "arch/x86/svm/vmcb.h"
 
 struct svm_caps {
-	uint32_t asids;    // 1 .. asids - 1 are the guests'
-	bool next_rip;     // exits tell the next RIP
-	bool flush_asid;   // TLB_CONTROL 3
-	bool decode;       // instruction bytes and operands in the exit
+	uint32_t asids;  // 1 .. asids - 1 are the guests'
+	bool next_rip;   // exits tell the next RIP
+	bool flush_asid; // TLB_CONTROL 3
+	bool decode;     // instruction bytes and operands in the exit
 };
 extern struct svm_caps svm_caps;
 
@@ -21,9 +21,9 @@ struct svm_vcpu {
 	// NMI masking (APM vol. 2, 15.20 has no virtual NMIs on this generation): after an injected NMI the IRET
 	// is intercepted; the mask ends when that IRET has completed.
 	bool nmi_masked;
-	bool iret_wait;    // the IRET at iret_rip exited and has not been seen complete
-	bool stepping;     // RFLAGS.TF is ours: one instruction, to see it complete
-	bool guest_tf;     // what the guest has in RFLAGS.TF meanwhile
+	bool iret_wait; // the IRET at iret_rip exited and has not been seen complete
+	bool stepping;  // RFLAGS.TF is ours: one instruction, to see it complete
+	bool guest_tf;  // what the guest has in RFLAGS.TF meanwhile
 	uint64_t iret_rip;
 };
 

@@ -61,8 +61,8 @@ static void controls_set(struct vcpu *vcpu, struct vmcb *v) {
 	// #DB and #AC always (an endless loop of them would hold the CPU), #MC is the host's.
 	v->intercept_exception = BIT32(VEC_DB) | BIT32(VEC_AC) | BIT32(VEC_MC);
 	v->intercept_misc1 = SVM_ICPT1_INTR | SVM_ICPT1_NMI | SVM_ICPT1_SMI | SVM_ICPT1_INIT | SVM_ICPT1_RDPMC |
-	                     SVM_ICPT1_CPUID | SVM_ICPT1_INVD | SVM_ICPT1_HLT | SVM_ICPT1_INVLPGA | SVM_ICPT1_IOIO |
-	                     SVM_ICPT1_MSR | SVM_ICPT1_FERR_FREEZE | SVM_ICPT1_SHUTDOWN;
+	                     SVM_ICPT1_CPUID | SVM_ICPT1_INVD | SVM_ICPT1_HLT | SVM_ICPT1_INVLPGA |
+	                     SVM_ICPT1_IOIO | SVM_ICPT1_MSR | SVM_ICPT1_FERR_FREEZE | SVM_ICPT1_SHUTDOWN;
 	v->intercept_misc2 = SVM_ICPT2_VMRUN | SVM_ICPT2_VMMCALL | SVM_ICPT2_VMLOAD | SVM_ICPT2_VMSAVE |
 	                     SVM_ICPT2_STGI | SVM_ICPT2_CLGI | SVM_ICPT2_SKINIT | SVM_ICPT2_WBINVD |
 	                     SVM_ICPT2_MONITOR | SVM_ICPT2_MWAIT | SVM_ICPT2_XSETBV | SVM_ICPT2_RDPRU;
@@ -103,9 +103,9 @@ void svm_vcpu_reset(struct vcpu *vcpu) {
 
 void svm_dump(const struct vcpu *vcpu) {
 	const struct vmcb *v = vmcb_of(vcpu);
-	log_error("svm", "exit code %#llx info1 %#llx info2 %#llx int_info %#llx", (unsigned long long)v->exit_code,
-	          (unsigned long long)v->exit_info1, (unsigned long long)v->exit_info2,
-	          (unsigned long long)v->exit_int_info);
+	log_error("svm", "exit code %#llx info1 %#llx info2 %#llx int_info %#llx",
+	          (unsigned long long)v->exit_code, (unsigned long long)v->exit_info1,
+	          (unsigned long long)v->exit_info2, (unsigned long long)v->exit_int_info);
 	log_error("svm", "event_inject %#llx vintr %#llx shadow %#llx asid %u tlb %u nested_cr3 %#llx",
 	          (unsigned long long)v->event_inject, (unsigned long long)v->vintr,
 	          (unsigned long long)v->interrupt_shadow, v->asid, v->tlb_control,

@@ -32,7 +32,7 @@ struct vmcb {
 	uint64_t interrupt_shadow;
 	uint64_t exit_code; // 0x70
 	uint64_t exit_info1, exit_info2;
-	uint64_t exit_int_info; // 0x88
+	uint64_t exit_int_info;  // 0x88
 	uint64_t nested_control; // 0x90
 	uint64_t avic_bar;
 	uint64_t ghcb;
@@ -139,6 +139,7 @@ enum svm_event_type { SVM_EVENT_INTR = 0, SVM_EVENT_NMI = 2, SVM_EVENT_EXCEPTION
 enum svm_tlb_control { SVM_TLB_KEEP = 0, SVM_TLB_FLUSH_ALL = 1, SVM_TLB_FLUSH_ASID = 3 };
 
 // Exit codes (APM vol. 2, appendix C)
+// clang-format off
 enum svm_exit_code {
 	SVM_EXIT_CR_READ = 0x000, SVM_EXIT_CR_WRITE = 0x010, SVM_EXIT_DR_READ = 0x020, SVM_EXIT_DR_WRITE = 0x030,
 	SVM_EXIT_EXCEPTION = 0x040, SVM_EXIT_INTR = 0x060, SVM_EXIT_NMI = 0x061, SVM_EXIT_SMI = 0x062,
@@ -154,6 +155,7 @@ enum svm_exit_code {
 	SVM_EXIT_MWAIT_ARMED = 0x08c, SVM_EXIT_XSETBV = 0x08d, SVM_EXIT_RDPRU = 0x08e, SVM_EXIT_EFER_WRITE = 0x08f,
 	SVM_EXIT_NPF = 0x400,
 };
+// clang-format on
 #define SVM_EXIT_INVALID UINT64_MAX
 
 // exit_info1 of IOIO (APM vol. 2, 15.10.2)

@@ -10,11 +10,11 @@
 // Panics with the instruction, its operand and the VM-instruction error. In vcpu.c.
 noreturn __cold void vmx_insn_failed(const char *insn, uint64_t operand);
 
-#define VMX_INSN_POINTER(insn)                                                                                     \
-	static inline __must_check bool vmx_##insn(uint64_t pa) {                                                      \
-		bool failed;                                                                                               \
-		__asm__ volatile(#insn " %1" : "=@ccbe"(failed) : "m"(pa) : "memory");                                     \
-		return !failed;                                                                                            \
+#define VMX_INSN_POINTER(insn)                                                                               \
+	static inline __must_check bool vmx_##insn(uint64_t pa) {                                                \
+		bool failed;                                                                                         \
+		__asm__ volatile(#insn " %1" : "=@ccbe"(failed) : "m"(pa) : "memory");                               \
+		return !failed;                                                                                      \
 	}
 VMX_INSN_POINTER(vmxon)
 VMX_INSN_POINTER(vmclear)
@@ -40,12 +40,16 @@ static inline void vmx_invvpid(enum vmx_invvpid_type type, uint16_t vpid) {
 	if (unlikely(failed)) vmx_insn_failed("INVVPID", vpid);
 }
 
+// False when there is no current VMCS or no such field.
+static inline __must_check bool vmcs_read_quiet(uint32_t field, uint64_t *value) {
+	bool failed;
+	__asm__ volatile("vmread %2, %1" : "=@ccbe"(failed), "=r"(*value) : "r"((uint64_t)field));
+	return !failed;
+}
 // Fields of the current VMCS. For a field known to the compiler use the macros below.
 static inline uint64_t vmcs_read(uint32_t field) {
 	uint64_t value;
-	bool failed;
-	__asm__ volatile("vmread %2, %1" : "=@ccbe"(failed), "=r"(value) : "r"((uint64_t)field));
-	if (unlikely(failed)) vmx_insn_failed("VMREAD", field);
+	if (unlikely(!vmcs_read_quiet(field, &value))) vmx_insn_failed("VMREAD", field);
 	return value;
 }
 static inline void vmcs_write(uint32_t field, uint64_t value) {
@@ -56,14 +60,46 @@ static inline void vmcs_write(uint32_t field, uint64_t value) {
 
 // The width of the field is checked when it is compiled.
 #define VMCS_CHECKED(field, width) _Static_assert(VMCS_WIDTH(field) == (width), "width of the VMCS field")
-#define vmcs_read16(field) ({ VMCS_CHECKED(field, VMCS_16); (uint16_t)vmcs_read(field); })
-#define vmcs_read32(field) ({ VMCS_CHECKED(field, VMCS_32); (uint32_t)vmcs_read(field); })
-#define vmcs_read64(field) ({ VMCS_CHECKED(field, VMCS_64); vmcs_read(field); })
-#define vmcs_readn(field) ({ VMCS_CHECKED(field, VMCS_NATURAL); vmcs_read(field); })
-#define vmcs_write16(field, v) ({ VMCS_CHECKED(field, VMCS_16); vmcs_write(field, (uint16_t)(v)); })
-#define vmcs_write32(field, v) ({ VMCS_CHECKED(field, VMCS_32); vmcs_write(field, (uint32_t)(v)); })
-#define vmcs_write64(field, v) ({ VMCS_CHECKED(field, VMCS_64); vmcs_write(field, (v)); })
-#define vmcs_writen(field, v) ({ VMCS_CHECKED(field, VMCS_NATURAL); vmcs_write(field, (v)); })
+#define vmcs_read16(field)                                                                                   \
+	({                                                                                                       \
+		VMCS_CHECKED(field, VMCS_16);                                                                        \
+		(uint16_t) vmcs_read(field);                                                                         \
+	})
+#define vmcs_read32(field)                                                                                   \
+	({                                                                                                       \
+		VMCS_CHECKED(field, VMCS_32);                                                                        \
+		(uint32_t) vmcs_read(field);                                                                         \
+	})
+#define vmcs_read64(field)                                                                                   \
+	({                                                                                                       \
+		VMCS_CHECKED(field, VMCS_64);                                                                        \
+		vmcs_read(field);                                                                                    \
+	})
+#define vmcs_readn(field)                                                                                    \
+	({                                                                                                       \
+		VMCS_CHECKED(field, VMCS_NATURAL);                                                                   \
+		vmcs_read(field);                                                                                    \
+	})
+#define vmcs_write16(field, v)                                                                               \
+	({                                                                                                       \
+		VMCS_CHECKED(field, VMCS_16);                                                                        \
+		vmcs_write(field, (uint16_t)(v));                                                                    \
+	})
+#define vmcs_write32(field, v)                                                                               \
+	({                                                                                                       \
+		VMCS_CHECKED(field, VMCS_32);                                                                        \
+		vmcs_write(field, (uint32_t)(v));                                                                    \
+	})
+#define vmcs_write64(field, v)                                                                               \
+	({                                                                                                       \
+		VMCS_CHECKED(field, VMCS_64);                                                                        \
+		vmcs_write(field, (v));                                                                              \
+	})
+#define vmcs_writen(field, v)                                                                                \
+	({                                                                                                       \
+		VMCS_CHECKED(field, VMCS_NATURAL);                                                                   \
+		vmcs_write(field, (v));                                                                              \
+	})
 
 // Taking an NMI by hand: a VM exit for an NMI leaves NMIs blocked and the NMI consumed (SDM vol. 3, 27.1); the
 // gate's IRET unblocks them.

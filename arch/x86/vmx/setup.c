@@ -66,9 +66,10 @@ static const uint32_t wished[WORDS] = {[WORD_PROC2] = VMX_PROC2_RDTSCP | VMX_PRO
 // The MSR's high half has the bits that may be 1, the low half those that must be (appendix A.3). The TRUE_ ones
 // let go of some that older CPUs always set, CR3 exits among them.
 static uint64_t allowed(enum control_word word) {
-	static const uint32_t plain[WORDS] = {MSR_VMX_PIN, MSR_VMX_PROC, MSR_VMX_PROC2, MSR_VMX_EXIT, MSR_VMX_ENTRY};
-	static const uint32_t true_[WORDS] = {MSR_VMX_TRUE_PIN, MSR_VMX_TRUE_PROC, MSR_VMX_PROC2, MSR_VMX_TRUE_EXIT,
-	                                      MSR_VMX_TRUE_ENTRY};
+	static const uint32_t plain[WORDS] = {MSR_VMX_PIN, MSR_VMX_PROC, MSR_VMX_PROC2, MSR_VMX_EXIT,
+	                                      MSR_VMX_ENTRY};
+	static const uint32_t true_[WORDS] = {MSR_VMX_TRUE_PIN, MSR_VMX_TRUE_PROC, MSR_VMX_PROC2,
+	                                      MSR_VMX_TRUE_EXIT, MSR_VMX_TRUE_ENTRY};
 	// The secondary controls exist where the primary ones have their activation bit.
 	if (word == WORD_PROC2 && (rdmsr(MSR_VMX_PROC) >> 32 & VMX_PROC_SECONDARY) == 0) return 0;
 	return rdmsr((rdmsr(MSR_VMX_BASIC) & VMX_BASIC_TRUE_CONTROLS) != 0 ? true_[word] : plain[word]);
@@ -94,9 +95,8 @@ static const char *controls_compute(uint32_t words[static WORDS]) {
 
 static const char *ept_compute(struct vmx_caps *caps) {
 	uint64_t ept = rdmsr(MSR_VMX_EPT_VPID);
-	const uint64_t need = VMX_EPT_CAP_WALK_4 | VMX_EPT_CAP_WB | VMX_EPT_CAP_INVEPT;
-	if ((ept & need) != need || (ept & (VMX_EPT_CAP_INVEPT_SINGLE | VMX_EPT_CAP_INVEPT_ALL)) == 0)
-		return "EPT with four levels, write-back walks and INVEPT";
+	const uint64_t need = VMX_EPT_CAP_WALK_4 | VMX_EPT_CAP_WB | VMX_EPT_CAP_INVEPT | VMX_EPT_CAP_INVEPT_ALL;
+	if ((ept & need) != need) return "EPT with four levels, write-back walks and INVEPT";
 	caps->invept_single = (ept & VMX_EPT_CAP_INVEPT_SINGLE) != 0;
 	caps->ept_ad = (ept & VMX_EPT_CAP_AD) != 0;
 	caps->ept_1g = (ept & VMX_EPT_CAP_1G) != 0;
@@ -117,7 +117,8 @@ int vmx_probe(struct arch_why *why) {
 	uint64_t control = rdmsr(MSR_FEATURE_CONTROL);
 	if ((control & FEATURE_CONTROL_LOCK) != 0 && (control & FEATURE_CONTROL_VMX) == 0) {
 		fmt_print(why->text, sizeof why->text,
-		          "VMX is disabled by the firmware (IA32_FEATURE_CONTROL locked at %#llx): enable \"Intel Virtualization "
+		          "VMX is disabled by the firmware (IA32_FEATURE_CONTROL locked at %#llx): enable \"Intel "
+		          "Virtualization "
 		          "Technology\" in its setup",
 		          (unsigned long long)control);
 		return -ERR_UNSUP;
@@ -139,7 +140,8 @@ int vmx_probe(struct arch_why *why) {
 		lacks = ept_compute(&vmx_caps);
 	}
 	if (lacks == NULL) return 0;
-	fmt_print(why->text, sizeof why->text, "CPU \"%s\" has VMX but not what a guest needs here: %s", features.brand, lacks);
+	fmt_print(why->text, sizeof why->text, "CPU \"%s\" has VMX but not what a guest needs here: %s",
+	          features.brand, lacks);
 	return -ERR_UNSUP;
 }
 
@@ -184,7 +186,7 @@ static void unlock(void) {
 
 // What another VMX user of this boot left cached must not meet our VPIDs and tables.
 static void flush_all(void) {
-	vmx_invept(vmx_caps.invept_single ? VMX_INVEPT_ALL : VMX_INVEPT_ALL, 0);
+	vmx_invept(VMX_INVEPT_ALL, 0);
 	if (vmx_caps.vpid) vmx_invvpid(VMX_INVVPID_ALL, 0);
 }
 

@@ -12,11 +12,11 @@
 
 // What the CPUs can do and the control words that follow from it; the same on all of them, set at probe.
 struct vmx_caps {
-	uint32_t revision;    // first word of a VMXON region and of a VMCS
+	uint32_t revision; // first word of a VMXON region and of a VMCS
 	uint32_t pin, proc, proc2, exit, entry;
-	uint64_t cr0_fixed;   // bits of CR0 and CR4 that must be 1 in VMX operation; for guests without PE and PG
+	uint64_t cr0_fixed; // bits of CR0 and CR4 that must be 1 in VMX operation; for guests without PE and PG
 	uint64_t cr4_fixed;
-	bool vpid;            // used, and INVVPID with it
+	bool vpid; // used, and INVVPID with it
 	bool invvpid_single;
 	bool invept_single;
 	bool ept_ad, ept_1g, ept_2m;
@@ -29,25 +29,28 @@ enum vmx_live_msr { LIVE_STAR, LIVE_LSTAR, LIVE_CSTAR, LIVE_SFMASK, LIVE_KERNEL_
 // Work before the next entry.
 enum vmx_deferred {
 	VMX_DEFERRED_TSC = 1 << 0,   // tsc_offset is not in the VMCS yet
-	VMX_DEFERRED_FLUSH = 1 << 1, // the guest's translations
+	VMX_DEFERRED_FLUSH = 1 << 1, // the guest's translations are stale
+	VMX_DEFERRED_VPID = 1 << 2,  // it has no VPID of this CPU
 };
+
+#define VMX_CPU_NONE UINT32_MAX
 
 struct vmx_vcpu {
 	uint64_t vpid_generation; // of the CPU's pool when the VPID was taken
 	uint64_t nested_flushed;  // nested_generation at the last INVEPT
 	uint64_t tsc_offset;
-	uint32_t deferred;        // enum vmx_deferred
-	uint32_t proc, entry;     // control words as they are in the VMCS
+	uint32_t deferred;    // enum vmx_deferred
+	uint32_t proc, entry; // control words as they are in the VMCS
 	uint16_t vpid;
-	bool event_waiting;       // the injection field holds an event that no entry has taken
-	bool live;                // msr[] and dr6 are in the hardware, not here
-	bool bound;               // the VMCS has the host state of CPU `cpu`
+	bool event_waiting; // the injection field holds an event that no entry has taken
+	bool live;          // msr[] and dr6 are in the hardware, not here
+	bool bound;         // the VMCS has the host state of CPU `cpu`
 	uint32_t cpu;
 	uint64_t msr[LIVE_MSRS];
 	uint64_t dr6;
-	uint64_t efer;            // the guest's; writes exit, so this is what the VMCS has
+	uint64_t efer;                   // the guest's; writes exit, so this is what the VMCS has
 	uint64_t cr0_shadow, cr4_shadow; // the guest's values of the bits the guest does not own
-	uint64_t cr4_owned;       // bits of CR4 the guest changes without an exit
+	uint64_t cr4_owned;              // bits of CR4 the guest changes without an exit
 };
 
 // Bits of CR0 the guest changes without an exit: nothing of the hypervisor depends on them.
@@ -69,7 +72,7 @@ static inline void vmx_select(const struct vcpu *vcpu) {
 int vmx_probe(struct arch_why *why);
 int vmx_cpu_enable(struct arch_why *why);
 void vmx_cpu_disable(void);
-uint64_t vmx_io_bitmap_pa(void);  // two pages, A and B
+uint64_t vmx_io_bitmap_pa(void); // two pages, A and B
 uint64_t vmx_msr_bitmap_pa(void);
 // vcpu.c
 int vmx_vcpu_create(struct vcpu *vcpu);
@@ -78,9 +81,8 @@ void vmx_vcpu_reset(struct vcpu *vcpu);
 void vmx_vcpu_load(struct vcpu *vcpu);
 void vmx_vcpu_save(struct vcpu *vcpu);
 void vmx_flush(struct vcpu *vcpu);
-// VPID, flushes and deferred fields, before an entry.
+// Does what was deferred; before an entry.
 void vmx_prepare(struct vcpu *vcpu);
-bool vmx_prepared(const struct vcpu *vcpu);
 void vmx_tsc_offset_set(struct vcpu *vcpu, uint64_t offset);
 void vmx_dump(const struct vcpu *vcpu);
 // exit.c
@@ -88,6 +90,8 @@ void vmx_vcpu_enter(struct vcpu *vcpu);
 void vmx_exit(struct arch_vcpu *arch);
 void vmx_enter_failed(struct arch_vcpu *arch, uint64_t rflags);
 void vmx_enter_cancelled(struct arch_vcpu *arch);
+// The manual's name of an exit reason, for reports.
+const char *vmx_reason_name(uint32_t reason);
 // enter.asm
 noreturn void vmx_enter(struct arch_vcpu *arch, uint64_t stack_top);
 extern const unsigned char vmx_exit_entry[], vmx_window_start[], vmx_window_end[], vmx_window_cancel[];

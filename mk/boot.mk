@@ -63,7 +63,7 @@ iso: $(IMAGE_TOOL_DEPS) tools/mkiso
 	@$(if $(and $(CONFIG),$(OUT)),,echo "usage: make iso CONFIG=x.toml OUT=x.iso" >&2; exit 1)
 	@$(PYTHON) tools/mkiso $(CONFIG) -o $(OUT)
 
-## test-boot     both boot paths and the image makers, told by the boot probe on QEMU and Bochs
+## test-boot     both boot paths, the image makers, the start of the hypervisor, on QEMU and Bochs
 .PHONY: test-boot
-test-boot: $(PROBE_ELF) $(EFI_APP) $(BULKHEAD_CHECK)
-	$(PYTHON) -m pytest -q tests/system/test_boot.py tests/system/test_mkimage.py
+test-boot: $(PROBE_ELF) $(KERNEL_ELF) $(EFI_APP) $(BULKHEAD_CHECK)
+	$(PYTHON) -m pytest -q tests/system/test_boot.py tests/system/test_mkimage.py tests/system/test_start.py

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hypervisor itself by every way in, up to the end of a guest of 16 bytes, and what it says to wrong input
+that only it can judge."""
+import re
+
+import pytest
+
+import images
+from emulators import BUILD, DEBUG_EXIT, PLATFORMS, Platform, run
+from images import disk, ovmf
+
+WORK = BUILD / "start-test"
+QEMU = PLATFORMS["qemu-epyc"]
+RYZEN = PLATFORMS["bochs-ryzen"]
+HASWELL = PLATFORMS["bochs-haswell"]
+
+# mov dx, 0x3f8; mov al, 'G'; out dx, al; mov al, 10; out dx, al; mov dx, 0xf4; xor al, al; out dx, al; hlt
+GUEST = bytes.fromhex("baf803 b047 ee b00a ee baf400 30c0 ee f4")
+LINES = ["[machine]", 'console = ["serial"]', f"debug_exit = {DEBUG_EXIT:#x}", "", "[[vm]]", 'name = "flat"',
+         'memory = "4M"', 'kernel = "flat.bin"', f"debug_exit = {DEBUG_EXIT:#x}", ""]
+CONFIG = "\n".join(LINES)
+# Bochs has no debug-exit device: the machine powers off by ACPI there.
+CONFIG_BOCHS = CONFIG.replace(LINES[2], 'on_idle = "poweroff"', 1)
+HALTED = r"the machine is halted"
+
+
+@pytest.fixture(scope="session")
+def image():
+    config = images.write_config(WORK / "config", CONFIG, {"flat.bin": GUEST})
+    return images.made("mkimage", config, WORK / "start.img")
+
+
+@pytest.fixture(scope="session")
+def grub_image(image):
+    return images.edited(image, WORK / "grub.img",
+                         replace={"EFI/BOOT/BOOTX64.EFI": images.read(image, "EFI/BOOT/grubx64.efi")})
+
+
+@pytest.fixture(scope="session")
+def bochs_iso():
+    config = images.write_config(WORK / "bochs", CONFIG_BOCHS, {"flat.bin": GUEST})
+    return images.made("mkiso", config, WORK / "bochs.iso")
+
+
+@pytest.fixture
+def work(request):
+    return WORK / re.sub(r"\W+", "-", request.node.name).strip("-")
+
+
+def qemu(work, boot, memory_mib=512, machine="q35", cpu=QEMU.cpu, until=None):
+    return run(Platform("boot", "qemu", cpu), work, boot=[*boot, "-machine", machine, "-no-reboot"],
+               memory_mib=memory_mib, timeout=40, until=until)
+
+
+def started(outcome, loader):
+    """The log of a whole run, from the first line to the end of the machine."""
+    text = outcome.serial
+    expected = [r"bulkhead: Bulkhead \d+\.\d+", rf"bulkhead: .*boot: by {loader}", r'bulkhead: vm "flat" starts', r"G",
+                r'bulkhead: vm "flat" stopped: debug-exit 0']
+    at = 0
+    for line in expected:
+        found = re.compile(rf"^.*{line}.*$", re.M).search(text, at)
+        assert found, f"never seen: {line}\n{text[-3000:]}\n{outcome.log[-1000:]}"
+        at = found.end()
+    assert not outcome.timed_out, f"the machine did not end\n{text[-1000:]}"
+    return text
+
+
+EFI = r"bulkhead-efi 1"
+GRUB = r"GRUB 2"
+
+
+@pytest.mark.parametrize("machine, memory_mib", [("q35", 256), ("pc", 512), ("q35", 8192)])
+def test_ovmf(image, work, machine, memory_mib):
+    started(qemu(work, ovmf(work) + disk(image), memory_mib, machine), EFI)
+
+
+def test_ovmf_usb_storage_behind_xhci(image, work):
+    started(qemu(work, ovmf(work) + images.usb(image)), EFI)
+
+
+@pytest.mark.parametrize("machine, memory_mib", [("pc", 256), ("q35", 512), ("pc", 8192)])
+def test_grub_bios(image, work, machine, memory_mib):
+    started(qemu(work, disk(image), memory_mib, machine), GRUB)
+
+
+def test_grub_uefi(grub_image, work):
+    started(qemu(work, ovmf(work) + disk(grub_image)), GRUB)
+
+
+@pytest.mark.parametrize("platform", [RYZEN, HASWELL], ids=lambda p: p.name)
+def test_grub_bochs(bochs_iso, work, platform):
+    started(run(platform, work, iso=bochs_iso, timeout=90), GRUB)
+
+
+@pytest.mark.parametrize("platform", [RYZEN, HASWELL], ids=lambda p: p.name)
+def test_ovmf_bochs(bochs_iso, work, platform):
+    # OVMF gives no RSDP here: there is no way to power off, the machine halts.
+    outcome = run(platform, work, iso=bochs_iso, memory_mib=512, extra=images.bochs_ovmf(platform.cpu), timeout=120,
+                  until=r'(vm "flat" stopped: |machine is halted).*\n')
+    started(outcome, EFI)
+
+
+# Not Opteron_G4 and _G5: QEMU 7.2 takes CR4.OSXSAVE for reserved when CPUID 0xD.1 is empty, and then hangs
+# (bare Linux too).
+@pytest.mark.parametrize("cpu", ["EPYC,+svm,+npt", "EPYC-Milan,+svm,+npt", "Opteron_G3,+svm,+npt", "max,+svm"])
+def test_qemu_amd_cpu_models(image, work, cpu):
+    started(qemu(work, disk(image), cpu=cpu), GRUB)
+
+
+# ---- wrong inputs: the line that names the cause, then a stop -------------------------------------------
+
+def refused(outcome, expected):
+    assert re.search(rf"(?m)^.*bulkhead: .*{expected}", outcome.serial), outcome.serial[-3000:]
+    assert re.search(HALTED, outcome.serial), outcome.serial[-3000:]
+    assert 'vm "flat" starts' not in outcome.serial
+    assert outcome.serial.count("bulkhead: Bulkhead ") == 1, "the machine started again"
+
+
+def ways(image, work):
+    return [ovmf(work) + disk(image), disk(image)]
+
+
+@pytest.mark.parametrize("way", [0, 1], ids=["efi", "grub"])
+def test_missing_file_is_named(image, work, way):
+    bad = images.edited(image, work.with_suffix(".img"), ["bulkhead/flat.bin"])
+    outcome = qemu(work, ways(bad, work)[way], until=HALTED + r".*\n")
+    refused(outcome, r'bulkhead\.toml:8:10: kernel file "flat\.bin" is missing')
+
+
+@pytest.mark.parametrize("way", [0, 1], ids=["efi", "grub"])
+def test_truncated_file_is_named(image, work, way):
+    elf = bytes.fromhex("7f454c46010101") + bytes(20)  # the begin of an ELF header
+    bad = images.edited(image, work.with_suffix(".img"), replace={"bulkhead/flat.bin": elf})
+    outcome = qemu(work, ways(bad, work)[way], until=HALTED + r".*\n")
+    refused(outcome, r'bulkhead\.toml:8:10: kernel "flat\.bin"')
+
+
+def test_bad_configuration_is_named(image, work):
+    bad = images.edited(image, work.with_suffix(".img"),
+                        replace={"bulkhead/bulkhead.toml": CONFIG.replace("memory =", "memroy =").encode()})
+    refused(qemu(work, disk(bad), until=HALTED + r".*\n"), r"bulkhead\.toml:7:1: ")
+
+
+def test_memory_beyond_the_machine_is_named(image, work):
+    bad = images.edited(image, work.with_suffix(".img"),
+                        replace={"bulkhead/bulkhead.toml": CONFIG.replace("4M", "3G").encode()})
+    refused(qemu(work, disk(bad), until=HALTED + r".*\n"), r"bulkhead\.toml:7:10: ")
+
+
+def test_cpu_without_virtualisation_is_named(image, work):
+    refused(qemu(work, disk(image), cpu="qemu64,-svm", until=HALTED + r".*\n"), r"neither VMX nor SVM")

@@ -2,8 +2,8 @@
 // The 8254 programmable interval timer (Intel 82C54 data sheet) at ports 0x40-0x43 and its port B at 0x61
 // (speaker, channel 2 gate and output, refresh toggle). Reads nothing of its config. Nothing ticks: a
 // channel is the tick at which its count was loaded, and everything that can be read is computed from
-// the VM's clock. Only channel 0 owns a timer, for the rising edges of its output, which drive GSI 0; a
-// timer that comes late skips the edges that it missed.
+// the VM's clock. Only channel 0 owns a timer, for the rising edges of its output, which drive GSI 0; when
+// the host is late, the edges that were missed follow at twice their rate, as guests count time by them.
 #include "drivers/vdev/vpit.h"
 
 #include "drivers/vdev/common.h"
@@ -15,6 +15,8 @@
 // A guest that programs a period of microseconds gets edges no faster than this, or it would spend our
 // time on timer interrupts of its own VM.
 #define EDGE_FLOOR_NS UINT64_C(50000)
+// Missed edges that are made up for at most; the rest is lost.
+#define OWED_MAX 256u
 // The refresh request of the PC, every 15.085 us, toggles bit 4 of port 0x61.
 #define REFRESH_NS UINT64_C(15085)
 
@@ -29,6 +31,8 @@ struct vpit {
 	struct vdev vdev;
 	uint64_t anchor_ns; // tick 0
 	struct timer edge;
+	uint64_t edge_tick; // when `edge` is armed: the next edge by the count in force
+	uint32_t owed;      // edges that have passed and were not shown yet
 	bool line;
 	uint8_t speaker;
 	struct vpit_channel channel[VPIT_CHANNELS];
@@ -126,24 +130,41 @@ static void line_set(struct vpit *p, bool level) {
 	vm_gsi_set(p->vdev.vm, GUEST_PIT_GSI, level);
 }
 
+// Arms the timer for the next edge, and earlier while edges are owed.
 static void edge_arm(struct vpit *p, uint64_t earliest_ns) {
-	uint64_t tick;
-	if (!next_edge(&p->channel[0], ticks_now(p), &tick)) {
+	const struct vpit_channel *c = &p->channel[0];
+	if (!next_edge(c, ticks_now(p), &p->edge_tick)) {
 		vm_timer_cancel(p->vdev.vm, &p->edge);
 		return;
 	}
-	uint64_t deadline = p->anchor_ns + ticks_to_ns(tick, PIT_HZ);
+	uint64_t deadline = p->anchor_ns + ticks_to_ns(p->edge_tick, PIT_HZ);
+	if (p->owed) deadline = min_u64(deadline, vm_now_ns(p->vdev.vm) + ticks_to_ns(c->count / 2, PIT_HZ));
 	vm_timer_arm(p->vdev.vm, &p->edge, max_u64(deadline, earliest_ns));
 }
 
 // The output of channel 0 rose. The low time before it may have been a single tick: it is shown here.
+static void edge_show(struct vpit *p) {
+	line_set(p, false);
+	line_set(p, true);
+}
+
 static void edge_fire(void *ctx) {
 	struct vpit *p = ctx;
 	struct vpit_channel *c = &p->channel[0];
+	uint64_t late = ticks_now(p) - p->edge_tick;
+	if (!periodic(c) || c->count == 0) {
+		edge_show(p);
+		return;
+	}
+	// With a new count on its way the missed edges are not worth telling apart: one counts.
+	if ((int64_t)late >= 0) p->owed += (uint32_t)min_u64(c->pending ? 0 : late / c->count, OWED_MAX) + 1;
+	p->owed = (uint32_t)min_u64(p->owed, OWED_MAX);
 	settle(c, ticks_now(p));
-	line_set(p, false);
-	line_set(p, true);
-	if (periodic(c)) edge_arm(p, vm_now_ns(p->vdev.vm) + EDGE_FLOOR_NS);
+	if (p->owed) {
+		p->owed--;
+		edge_show(p);
+	}
+	edge_arm(p, vm_now_ns(p->vdev.vm) + EDGE_FLOOR_NS);
 }
 
 // Before a change of a channel by the guest. The low time of channel 0 is otherwise shown only together
@@ -156,6 +177,7 @@ static void change_begin(struct vpit *p, struct vpit_channel *c, uint64_t now) {
 // After a change of channel 0 by the guest: its output is on the line, its next edge on the timer.
 static void channel0_changed(struct vpit *p) {
 	line_set(p, output(&p->channel[0], ticks_now(p)));
+	p->owed = 0;
 	edge_arm(p, 0);
 }
 
@@ -350,6 +372,7 @@ static void vpit_reset(struct vdev *self) {
 	for (unsigned i = 0; i < VPIT_CHANNELS; i++) {
 		p->channel[i] = (struct vpit_channel){.access = ACCESS_BOTH, .gate = i != 2};
 	}
+	p->owed = 0;
 	p->line = false;
 	vm_gsi_set(self->vm, GUEST_PIT_GSI, false);
 }
@@ -369,6 +392,8 @@ static void vpit_save(const struct vdev *self, void *record) {
 	struct vpit_state s = {
 	    .elapsed_ns = vm_now_ns(self->vm) - p->anchor_ns,
 	    .timer_ns = vdev_timer_save(self, &p->edge),
+	    .edge_tick = p->edge_tick,
+	    .owed = p->owed,
 	    .line = p->line,
 	    .speaker = p->speaker,
 	};
@@ -391,8 +416,10 @@ static int vpit_load(struct vdev *self, const void *record, uint32_t bytes, uint
 	for (unsigned i = 0; i < VPIT_CHANNELS; i++) {
 		if (!channel_valid(&s.channel[i])) return -ERR_FORMAT;
 	}
-	if (s.line > 1 || (s.speaker & ~PORT_B_WRITABLE)) return -ERR_FORMAT;
+	if (s.line > 1 || s.owed > OWED_MAX || (s.speaker & ~PORT_B_WRITABLE)) return -ERR_FORMAT;
 	p->anchor_ns = vm_now_ns(self->vm) - s.elapsed_ns;
+	p->edge_tick = s.edge_tick;
+	p->owed = s.owed;
 	p->line = s.line != 0;
 	p->speaker = s.speaker;
 	memcpy(p->channel, s.channel, sizeof p->channel);
@@ -401,7 +428,7 @@ static int vpit_load(struct vdev *self, const void *record, uint32_t bytes, uint
 	return 0;
 }
 
-_Static_assert(sizeof(struct vpit_channel) == 48 && sizeof(struct vpit_state) == 168,
+_Static_assert(sizeof(struct vpit_channel) == 48 && sizeof(struct vpit_state) == 176,
                "no holes in the record");
 
 const struct vdev_class vpit_class = {

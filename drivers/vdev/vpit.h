@@ -31,9 +31,11 @@ struct vpit_channel {
 
 struct vpit_state {
 	uint64_t elapsed_ns;
-	uint64_t timer_ns; // until the next edge of channel 0, TIMER_NEVER when none comes
+	uint64_t timer_ns;  // until the next edge of channel 0, TIMER_NEVER when none comes
+	uint64_t edge_tick; // of that edge
 	struct vpit_channel channel[VPIT_CHANNELS];
+	uint32_t owed;       // edges of channel 0 that have passed and were not shown yet
 	uint8_t line;        // level of the interrupt line
 	uint8_t speaker;     // port 0x61 as written, bits 3:0
-	uint8_t reserved[6]; // zero
+	uint8_t reserved[2]; // zero
 };

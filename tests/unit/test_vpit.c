@@ -304,6 +304,18 @@ static void short_period_and_late_timer_make_no_storm(void **state) {
 	assert_int_equal(vm.gsi_rises[0], rises + 1);
 }
 
+static void late_edges_follow_at_twice_the_rate(void **state) {
+	(void)state;
+	program(0, 2, 1193); // about 1 ms
+	uint32_t rises = vm.gsi_rises[0];
+	vm_double_jump(&vm, 20100000); // 20 edges are due
+	assert_int_equal(vm.gsi_rises[0], rises + 1);
+	vm_double_run(&vm, 5000000);
+	assert_in_range(vm.gsi_rises[0], rises + 10, rises + 14);
+	vm_double_run(&vm, 75000000);
+	assert_in_range(vm.gsi_rises[0], rises + 99, rises + 101); // none is missing after 100 ms
+}
+
 static void reset_survives_a_clock_that_starts_again(void **state) {
 	(void)state;
 	vm_double_run(&vm, 5 * NS_PER_SECOND);
@@ -458,6 +470,7 @@ int main(void) {
 	    TEST(single_byte_access_and_bcd),
 	    TEST(refresh_bit_toggles),
 	    TEST(short_period_and_late_timer_make_no_storm),
+	    TEST(late_edges_follow_at_twice_the_rate),
 	    TEST(reset_survives_a_clock_that_starts_again),
 	    TEST(load_continues_all_channels),
 	    TEST(random_programs_equal_a_clocked_model),

@@ -76,15 +76,15 @@ static __attribute__((noinline)) bool write_searched(struct iobus *bus, uint64_t
 }
 
 bool iobus_read(struct iobus *bus, uint64_t addr, unsigned bytes, uint64_t *value) {
-	const struct io_range *r = &bus->range[bus->last];
-	if (unlikely(!holds(r, addr, bytes))) return read_searched(bus, addr, bytes, value);
+	const struct io_range *r = iobus_last(bus, addr, bytes);
+	if (unlikely(r == NULL)) return read_searched(bus, addr, bytes, value);
 	*value = r->ops->read(r->dev, addr - r->base, bytes);
 	return true;
 }
 
 bool iobus_write(struct iobus *bus, uint64_t addr, unsigned bytes, uint64_t value) {
-	const struct io_range *r = &bus->range[bus->last];
-	if (unlikely(!holds(r, addr, bytes))) return write_searched(bus, addr, bytes, value);
+	const struct io_range *r = iobus_last(bus, addr, bytes);
+	if (unlikely(r == NULL)) return write_searched(bus, addr, bytes, value);
 	r->ops->write(r->dev, addr - r->base, bytes, value);
 	return true;
 }

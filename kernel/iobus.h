@@ -34,6 +34,14 @@ void iobus_init(struct iobus *bus);
 // -ERR_NOMEM when the table is full. ops and dev stay owned by the caller and must outlive the bus.
 __must_check int iobus_register(struct iobus *bus, uint64_t base, uint64_t len, const struct io_ops *ops,
                                 void *dev);
+// The range that was hit last, when it holds the whole access; else NULL (use the functions below). For the exit
+// path, which calls its ops directly.
+static inline const struct io_range *iobus_last(const struct iobus *bus, uint64_t addr, unsigned bytes) {
+	const struct io_range *r = &bus->range[bus->last];
+	uint64_t offset = addr - r->base;
+	return likely(offset < r->len && r->len - offset >= bytes) ? r : NULL;
+}
+
 // False when nobody claims the whole access (the caller answers as the architecture does: all ones,
 // writes dropped) and counts it.
 bool iobus_read(struct iobus *bus, uint64_t addr, unsigned bytes, uint64_t *value);

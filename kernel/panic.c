@@ -73,7 +73,7 @@ static noreturn void stop(const struct panic_regs *r, uint64_t fp, uint64_t sp, 
 	if (panicking)
 		for (;;) cpu_halt();
 	panicking = true;
-	console_set_deferred(false);
+	console_panic();
 	char text[LOG_LINE_BYTES];
 	fmt_vprint(text, sizeof text, format, args);
 	say("PANIC: %s", text);

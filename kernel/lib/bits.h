@@ -29,9 +29,11 @@ static inline uint64_t max_u64(uint64_t a, uint64_t b) { return a > b ? a : b; }
 static inline bool range_wraps(uint64_t base, uint64_t len) { return len != 0 && base + (len - 1) < base; }
 
 // Unaligned little-endian access to foreign bytes.
+// clang-format off
 static inline uint16_t le16(const void *p) { uint16_t v; __builtin_memcpy(&v, p, sizeof v); return v; }
 static inline uint32_t le32(const void *p) { uint32_t v; __builtin_memcpy(&v, p, sizeof v); return v; }
 static inline uint64_t le64(const void *p) { uint64_t v; __builtin_memcpy(&v, p, sizeof v); return v; }
+// clang-format on
 static inline void put_le16(void *p, uint16_t v) { __builtin_memcpy(p, &v, sizeof v); }
 static inline void put_le32(void *p, uint32_t v) { __builtin_memcpy(p, &v, sizeof v); }
 static inline void put_le64(void *p, uint64_t v) { __builtin_memcpy(p, &v, sizeof v); }

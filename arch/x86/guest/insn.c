@@ -22,7 +22,7 @@ struct emulation {
 	struct vcpu *vcpu;
 	struct guest_paging paging;
 	bool stuck;        // a page table that is not in memory: nothing architectural can follow
-	bool hinted;       // the CPU has just translated the one memory operand, rights checked:
+	bool hinted;       // the one memory operand is device memory; the CPU has just translated it, rights checked:
 	uint64_t hint_gpa; // to this address
 };
 
@@ -68,10 +68,6 @@ static enum emul_access translate(struct emulation *e, uint64_t linear, unsigned
                                   gpa_t at[2], unsigned *first) {
 	struct walk_fault fault;
 	*first = (unsigned)min_u64(bytes, PAGE_BYTES - page_offset(linear));
-	if (likely(e->hinted && *first == bytes && page_offset(linear) == page_offset(e->hint_gpa))) {
-		at[0] = gpa(e->hint_gpa);
-		return EMUL_ACCESS_OK;
-	}
 	if (guest_walk(e->vcpu, &e->paging, linear, access, &at[0], &fault) < 0)
 		return fault_to(e, linear, &fault);
 	if (*first < bytes && guest_walk(e->vcpu, &e->paging, linear + *first, access, &at[1], &fault) < 0)
@@ -79,9 +75,19 @@ static enum emul_access translate(struct emulation *e, uint64_t linear, unsigned
 	return EMUL_ACCESS_OK;
 }
 
+static bool is_hinted(const struct emulation *e, uint64_t linear, unsigned bytes) {
+	return e->hinted && page_offset(linear) == page_offset(e->hint_gpa) && bytes <= 8 && is_pow2(bytes) &&
+	       page_offset(linear) + bytes <= PAGE_BYTES;
+}
+
 static enum emul_access emul_read(struct emul_ctx *ctx, uint64_t linear, void *dst, unsigned bytes,
                                   bool for_write) {
 	struct emulation *e = ctx->owner;
+	if (likely(is_hinted(e, linear, bytes))) {
+		uint64_t value = mmio_read(e->vcpu, e->hint_gpa, bytes);
+		memcpy(dst, &value, bytes);
+		return EMUL_ACCESS_OK;
+	}
 	gpa_t at[2];
 	unsigned first;
 	enum emul_access r = translate(e, linear, bytes, user_bit(e) | (for_write ? PF_WRITE : 0), at, &first);
@@ -93,6 +99,12 @@ static enum emul_access emul_read(struct emul_ctx *ctx, uint64_t linear, void *d
 
 static enum emul_access emul_write(struct emul_ctx *ctx, uint64_t linear, const void *src, unsigned bytes) {
 	struct emulation *e = ctx->owner;
+	if (likely(is_hinted(e, linear, bytes))) {
+		uint64_t value = 0;
+		memcpy(&value, src, bytes);
+		mmio_write(e->vcpu, e->hint_gpa, bytes, value);
+		return EMUL_ACCESS_OK;
+	}
 	gpa_t at[2];
 	unsigned first;
 	enum emul_access r = translate(e, linear, bytes, user_bit(e) | PF_WRITE, at, &first);
@@ -168,28 +180,49 @@ static void stop_undecodable(struct vcpu *vcpu, const char *why, const uint8_t *
 	               (unsigned long long)ops->rip_get(vcpu), text);
 }
 
-static bool fetch_decode(struct vcpu *vcpu, const struct guest_paging *paging, struct emul_insn *insn) {
-	uint8_t bytes[EMUL_INSN_MAX];
-	struct walk_fault fault = {0};
-	unsigned have = guest_fetch(vcpu, paging, bytes, &fault);
-	int err = have > 0 ? emul_decode(bytes, have, guest_mode(paging), insn) : -ERR_TRUNC;
-	if (err == 0) return true;
-	if (err == -ERR_INVAL) {
+static __attribute__((noinline)) void decode_failed(struct vcpu *vcpu, int err, const struct walk_fault *fault,
+                                                    const uint64_t *code, unsigned have) {
+	if (err == -ERR_INVAL)
 		guest_ud(vcpu);
-	} else if (err == -ERR_RANGE) {
+	else if (err == -ERR_RANGE)
 		guest_gp(vcpu);
-	} else if (fault.unreadable) {
-		stop_undecodable(vcpu, "code is not in memory", bytes, have);
-	} else {
-		guest_page_fault(vcpu, fault.error, ops->rip_get(vcpu) + have);
+	else if (fault->unreadable)
+		stop_undecodable(vcpu, "code is not in memory", (const uint8_t *)code, have);
+	else
+		guest_page_fault(vcpu, fault->error, ops->rip_get(vcpu) + have);
+}
+
+// The instruction at RIP, in the vCPU's cache; NULL: a fault was raised or the VM stopped.
+static const struct emul_insn *fetch_decode(struct vcpu *vcpu, const struct guest_paging *paging, enum emul_mode mode) {
+	uint64_t code[CODE_BYTES / 8];
+	struct walk_fault fault;
+	fault.unreadable = false;
+	unsigned have = guest_fetch(vcpu, paging, code, &fault);
+	struct insn_cache *c = &vcpu->arch->insn_cache[(code[0] >> 8 ^ code[0] >> 16) % INSN_CACHE_ENTRIES];
+	if (likely(have == CODE_BYTES && c->code[0] == code[0] && c->code[1] == code[1] && c->mode == mode &&
+	           c->insn.length != 0))
+		return &c->insn;
+	c->insn.length = 0;
+	unsigned usable = (unsigned)min_u64(have, EMUL_INSN_MAX);
+	int err = have > 0 ? emul_decode((const uint8_t *)code, usable, mode, &c->insn) : -ERR_TRUNC;
+	if (err < 0) {
+		c->insn.length = 0;
+		decode_failed(vcpu, err, &fault, code, have);
+		return NULL;
 	}
-	return false;
+	c->code[0] = code[0];
+	c->code[1] = code[1];
+	c->mode = (uint8_t)mode;
+	return &c->insn;
 }
 
 bool guest_decode(struct vcpu *vcpu, struct emul_insn *insn) {
 	struct guest_paging paging;
 	ops->paging_get(vcpu, &paging);
-	return fetch_decode(vcpu, &paging, insn);
+	const struct emul_insn *cached = fetch_decode(vcpu, &paging, guest_mode(&paging));
+	if (cached == NULL) return false;
+	*insn = *cached;
+	return true;
 }
 
 void guest_skip(struct vcpu *vcpu, const struct exit *exit) {
@@ -210,28 +243,29 @@ static void raise_fault(struct vcpu *vcpu, const struct emul_fault *fault) {
 		guest_exception(vcpu, fault->vector);
 }
 
-static void emulation_init(struct emulation *e, struct vcpu *vcpu) {
+static void emulation_init(struct emulation *e, struct vcpu *vcpu, enum emul_mode mode) {
+	struct emul_ctx *c = &e->ctx;
+	e->vcpu = vcpu;
+	e->stuck = false;
 	vcpu->arch->gpr[GPR_RSP] = ops->rsp_get(vcpu);
-	e->ctx = (struct emul_ctx){
-	    .ops = &callbacks,
-	    .owner = e,
-	    .gpr = vcpu->arch->gpr,
-	    .rip = ops->rip_get(vcpu),
-	    .rflags = e->paging.rflags,
-	    .mode = guest_mode(&e->paging),
-	    .cpl = e->paging.cpl,
-	    .linear_bits = (e->paging.cr4 & CR4_LA57) != 0 ? 57 : 48,
-	    .rep_budget = REP_BUDGET,
-	};
+	c->ops = &callbacks;
+	c->owner = e;
+	c->gpr = vcpu->arch->gpr;
+	c->rip = ops->rip_get(vcpu);
+	c->rflags = e->paging.rflags;
+	c->mode = mode;
+	c->cpl = e->paging.cpl;
+	c->linear_bits = (e->paging.cr4 & CR4_LA57) != 0 ? 57 : 48;
+	c->rep_budget = REP_BUDGET;
+	c->sti_shadow = false;
 }
 
 static bool operand_access(struct vcpu *vcpu, const struct emul_insn *insn, void *dst, const void *src,
                            unsigned bytes) {
 	struct emulation e;
-	e.vcpu = vcpu;
-	e.stuck = e.hinted = false;
+	e.hinted = false;
 	ops->paging_get(vcpu, &e.paging);
-	emulation_init(&e, vcpu);
+	emulation_init(&e, vcpu, guest_mode(&e.paging));
 	uint64_t linear;
 	if (emul_linear(&e.ctx, insn, bytes, src != NULL, &linear) != EMUL_DONE) {
 		raise_fault(vcpu, &e.ctx.fault);
@@ -256,17 +290,36 @@ static bool one_access(const struct emul_insn *insn) {
 	return insn->has_mem && insn->op != EMUL_OP_PUSH && insn->op != EMUL_OP_POP && insn->op != EMUL_OP_CALL;
 }
 
-static void emulate(struct vcpu *vcpu, const uint64_t *fault_gpa) {
+// MOV between a register and device memory, nearly all there is: done without the emulator. An aligned access
+// that is not at the start of a page lies in one page, so fault_gpa is its first byte, all checks made.
+static bool plain_move(struct vcpu *vcpu, const struct emul_insn *insn, uint64_t fault_gpa) {
+	uint64_t *gpr = vcpu->arch->gpr;
+	unsigned bytes = insn->dst.bytes;
+	if (insn->op != EMUL_OP_MOV || bytes < 4 || page_offset(fault_gpa) == 0 || !is_aligned(fault_gpa, bytes)) return false;
+	if (insn->dst.kind == EMUL_KIND_MEM && insn->src.kind == EMUL_KIND_REG && insn->src.reg != EMUL_RSP)
+		mmio_write(vcpu, fault_gpa, bytes, trunc_bytes(gpr[insn->src.reg], bytes));
+	else if (insn->dst.kind == EMUL_KIND_MEM && insn->src.kind == EMUL_KIND_IMM)
+		mmio_write(vcpu, fault_gpa, bytes, trunc_bytes(insn->imm, bytes));
+	else if (insn->dst.kind == EMUL_KIND_REG && insn->src.kind == EMUL_KIND_MEM && insn->dst.reg != EMUL_RSP)
+		gpr[insn->dst.reg] = mmio_read(vcpu, fault_gpa, bytes);
+	else
+		return false;
+	ops->advance(vcpu, insn->length);
+	return true;
+}
+
+static void emulate(struct vcpu *vcpu, const uint64_t *device_gpa) {
 	struct emulation e;
-	e.vcpu = vcpu;
-	e.stuck = false;
-	struct emul_insn insn;
 	ops->paging_get(vcpu, &e.paging);
-	if (!fetch_decode(vcpu, &e.paging, &insn)) return;
+	enum emul_mode mode = guest_mode(&e.paging);
+	const struct emul_insn *cached = fetch_decode(vcpu, &e.paging, mode);
+	if (cached == NULL) return;
 	vcpu->stat.emulated++;
-	e.hinted = fault_gpa != NULL && one_access(&insn);
-	e.hint_gpa = e.hinted ? *fault_gpa : 0;
-	emulation_init(&e, vcpu);
+	if (likely(device_gpa != NULL) && plain_move(vcpu, cached, *device_gpa)) return;
+	const struct emul_insn insn = *cached;
+	e.hinted = device_gpa != NULL && one_access(&insn);
+	e.hint_gpa = e.hinted ? *device_gpa : 0;
+	emulation_init(&e, vcpu, mode);
 	enum emul_result result = emul_execute(&e.ctx, &insn);
 	if (result == EMUL_UNHANDLED) {
 		// A guest that runs garbage meets this too: the architectural way out is #UD (CHECKLIST: "Unknown:
@@ -295,4 +348,4 @@ static void emulate(struct vcpu *vcpu, const uint64_t *fault_gpa) {
 }
 
 void guest_emulate(struct vcpu *vcpu) { emulate(vcpu, NULL); }
-void guest_emulate_access(struct vcpu *vcpu, uint64_t fault_gpa) { emulate(vcpu, &fault_gpa); }
+void guest_emulate_device(struct vcpu *vcpu, uint64_t device_gpa) { emulate(vcpu, &device_gpa); }

@@ -11,8 +11,8 @@ void guest_skip(struct vcpu *vcpu, const struct exit *exit);
 // Fetches, decodes and executes the instruction at RIP. A fault it takes is raised; what cannot be emulated
 // stops the VM with the bytes in the report.
 void guest_emulate(struct vcpu *vcpu);
-// The same after a nested fault at guest physical `fault_gpa`, whose translation is not made twice.
-void guest_emulate_access(struct vcpu *vcpu, uint64_t fault_gpa);
+// The same after a nested fault at `device_gpa`, which is no memory: its translation is not made twice.
+void guest_emulate_device(struct vcpu *vcpu, uint64_t device_gpa);
 // Fetch and decode only, for handlers that look at the instruction themselves. False: a fault was raised or
 // the VM stopped; the handler returns.
 bool guest_decode(struct vcpu *vcpu, struct emul_insn *insn);

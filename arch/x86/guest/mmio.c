@@ -74,5 +74,8 @@ void mmio_exit(struct vcpu *vcpu, const struct exit *exit) {
 		               (unsigned long long)exit->fault.gpa, (unsigned long long)ops->rip_get(vcpu));
 		return;
 	}
-	guest_emulate_access(vcpu, exit->fault.gpa);
+	if (likely(slot == NULL))
+		guest_emulate_device(vcpu, exit->fault.gpa);
+	else
+		guest_emulate(vcpu);
 }

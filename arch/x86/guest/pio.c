@@ -26,20 +26,31 @@ void pio_write(struct vcpu *vcpu, uint16_t port, unsigned bytes, uint32_t value)
 		if (port + i <= UINT16_MAX) iobus_write(bus, (uint64_t)port + i, 1, value >> (8 * i) & 0xff);
 }
 
+// A 32-bit result clears the upper half of RAX, smaller ones leave the rest (SDM vol. 1, 3.4.1.1).
+static void rax_merge(struct vcpu *vcpu, unsigned bytes, uint64_t value) {
+	static const uint64_t keep[5] = {0, ~UINT64_C(0xff), ~UINT64_C(0xffff), 0, 0};
+	uint64_t *rax = &vcpu->arch->gpr[GPR_RAX];
+	*rax = (*rax & keep[bytes]) | (value & ~keep[bytes] & UINT32_MAX);
+}
+
 void pio_exit(struct vcpu *vcpu, const struct exit *exit) {
 	if (unlikely(exit->pio.string)) {
 		guest_emulate(vcpu);
 		return;
 	}
-	uint64_t *rax = &vcpu->arch->gpr[GPR_RAX];
+	uint16_t port = exit->pio.port;
 	unsigned bytes = exit->pio.bytes;
+	const struct io_range *r = iobus_last(&vcpu->vm->pio, port, bytes);
 	// Past the instruction first: what the device does (a reset, say) comes after it.
 	ops->advance(vcpu, exit->insn_len);
 	if (exit->pio.in) {
-		uint32_t value = pio_read(vcpu, exit->pio.port, bytes);
-		// A 32-bit result clears the upper half, smaller ones leave the rest (SDM vol. 1, 3.4.1.1).
-		*rax = bytes == 4 ? value : (*rax & ~trunc_bytes(UINT64_MAX, bytes)) | value;
+		rax_merge(vcpu, bytes,
+		          likely(r != NULL) ? r->ops->read(r->dev, port - r->base, bytes) : pio_read(vcpu, port, bytes));
 	} else {
-		pio_write(vcpu, exit->pio.port, bytes, (uint32_t)trunc_bytes(*rax, bytes));
+		uint64_t value = trunc_bytes(vcpu->arch->gpr[GPR_RAX], bytes);
+		if (likely(r != NULL))
+			r->ops->write(r->dev, port - r->base, bytes, value);
+		else
+			pio_write(vcpu, port, bytes, (uint32_t)value);
 	}
 }

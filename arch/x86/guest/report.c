@@ -31,12 +31,13 @@ static void report_segments(const struct guest_sregs *s) {
 }
 
 static void report_code(struct vcpu *vcpu) {
-	uint8_t bytes[EMUL_INSN_MAX];
-	char text[3 * EMUL_INSN_MAX + 1] = "";
+	uint64_t code[CODE_BYTES / 8];
+	const uint8_t *bytes = (const uint8_t *)code;
+	char text[3 * CODE_BYTES + 1] = "";
 	struct guest_paging paging;
 	struct walk_fault fault;
 	ops->paging_get(vcpu, &paging);
-	unsigned have = guest_fetch(vcpu, &paging, bytes, &fault);
+	unsigned have = guest_fetch(vcpu, &paging, code, &fault);
 	for (unsigned i = 0; i < have; i++) fmt_print(text + 3 * i, sizeof text - 3 * i, " %02x", bytes[i]);
 	log_error("vcpu", "code at rip:%s", have > 0 ? text : " not readable");
 }

@@ -45,6 +45,15 @@ struct fetch_walk {
 	uint64_t gpa_page;
 };
 
+// Instructions decoded lately, found again by their bytes.
+#define INSN_CACHE_ENTRIES 4u
+#define CODE_BYTES 16u // one more than an instruction can have
+struct insn_cache {
+	uint64_t code[CODE_BYTES / 8];
+	uint8_t mode; // enum emul_mode
+	struct emul_insn insn; // length 0: none
+};
+
 #define MTRR_VAR_MAX 8u
 struct guest_mtrr {
 	uint64_t def_type;
@@ -77,6 +86,7 @@ struct arch_vcpu {
 	uint32_t system_time_version;
 	struct guest_mtrr mtrr;
 	struct fetch_walk fetch;
+	struct insn_cache insn_cache[INSN_CACHE_ENTRIES];
 	void *fpu; // XSAVE area, 64-byte aligned, features.xsave_bytes
 };
 

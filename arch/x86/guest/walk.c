@@ -203,21 +203,26 @@ bool guest_fetch_word(struct vcpu *vcpu, const struct guest_paging *p, uint64_t 
 	return gmem_read32(&vcpu->vm->space, gpa(page + page_offset(linear)), word) == 0;
 }
 
-unsigned guest_fetch(struct vcpu *vcpu, const struct guest_paging *p, uint8_t bytes[static EMUL_INSN_MAX],
+unsigned guest_fetch(struct vcpu *vcpu, const struct guest_paging *p, uint64_t code[static CODE_BYTES / 8],
                      struct walk_fault *fault) {
+	const struct gspace *g = &vcpu->vm->space;
 	uint64_t linear = ops->rip_get(vcpu);
-	bool long_code = guest_mode(p) == EMUL_64;
-	if (!long_code) {
+	if ((p->efer & EFER_LMA) == 0 || (p->cs_access & SEG_L) == 0) {
 		struct guest_segment cs;
 		ops->seg_get(vcpu, SEG_CS, &cs);
 		linear = (linear + cs.base) & UINT32_MAX;
 	}
+	gpa_t at;
+	if (likely(page_offset(linear) <= PAGE_BYTES - CODE_BYTES)) {
+		if (fetch_walk(vcpu, p, linear, &at, fault) < 0) return 0;
+		if (likely(gmem_read64(g, at, &code[0]) == 0 && gmem_read64(g, gpa_add(at, 8), &code[1]) == 0)) return CODE_BYTES;
+	}
+	code[0] = code[1] = 0;
 	unsigned have = 0;
-	while (have < EMUL_INSN_MAX) {
-		gpa_t at;
-		unsigned run = (unsigned)min_u64(PAGE_BYTES - page_offset(linear + have), EMUL_INSN_MAX - have);
+	while (have < CODE_BYTES) {
+		unsigned run = (unsigned)min_u64(PAGE_BYTES - page_offset(linear + have), CODE_BYTES - have);
 		if (fetch_walk(vcpu, p, linear + have, &at, fault) < 0) break;
-		if (gmem_read(&vcpu->vm->space, at, bytes + have, run) < 0) {
+		if (gmem_read(g, at, (uint8_t *)code + have, run) < 0) {
 			*fault = (struct walk_fault){.unreadable = true};
 			break;
 		}

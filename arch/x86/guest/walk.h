@@ -16,10 +16,10 @@ struct walk_fault {
 // accessed and, for a write, dirty bits as the CPU does. -ERR_FAULT: *fault says how.
 __must_check int guest_walk(struct vcpu *vcpu, const struct guest_paging *paging, uint64_t linear,
                             uint32_t access, gpa_t *out, struct walk_fault *fault);
-// Up to 15 bytes of code at CS:RIP into bytes[15]; returns how many could be fetched (a page that does not
-// translate ends it; 0 and *fault filled when the first byte cannot).
+// Code at CS:RIP into code[16], zeroes behind; returns how many bytes could be fetched, 16 at most (a page that
+// does not translate ends it; 0 and *fault filled when the first byte cannot).
 unsigned guest_fetch(struct vcpu *vcpu, const struct guest_paging *paging,
-                     uint8_t bytes[static EMUL_INSN_MAX], struct walk_fault *fault);
+                     uint64_t code[static CODE_BYTES / 8], struct walk_fault *fault);
 // The four code bytes at a linear address, by the remembered walk; false when there is none that still holds, or
 // they cross a page: use guest_fetch, which remembers its walk.
 bool guest_fetch_word(struct vcpu *vcpu, const struct guest_paging *paging, uint64_t linear, uint32_t *word);

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+// One vCPU's VMCS: creation, set-up from tables, the power-on state, virtual-processor ids, the dump.
+#include "arch/x86/vmx/vmx.h"
+
+#include "arch/x86/cpu/insn.h"
+#include "arch/x86/guest/cr.h"
+#include "kernel/lib/assert.h"
+#include "kernel/lib/log.h"
+#include "kernel/lib/panic.h"
+#include "kernel/lib/string.h"
+#include "kernel/memory.h"
+#include "mm/ept/ept.h"
+
+noreturn __cold void vmx_insn_failed(const char *insn, uint64_t operand) {
+	uint64_t error = 0;
+	bool known = this_cpu()->backend_current_pa != 0 && vmcs_read_quiet(VMCS_INSN_ERROR, &error);
+	panic("%s %#llx failed, VM-instruction error %lld", insn, (unsigned long long)operand,
+	      known ? (long long)error : -1LL);
+}
+
+// ---- VPIDs ------------------------------------------------------------------------------------------------------
+
+// VPIDs are handed out upwards per CPU; when they run out the generation moves on, everything is flushed once, and
+// every vCPU takes a new one when it is loaded next. A VPID is never used twice in a generation.
+struct vpid_pool {
+	uint64_t generation;
+	uint32_t next;
+};
+static struct vpid_pool vpid_pool[CPU_MAX];
+#define VPID_COUNT 0x10000u
+#define GENERATION_NONE UINT64_MAX
+
+static void vpid_take(struct vmx_vcpu *vmx) {
+	struct vpid_pool *pool = &vpid_pool[this_cpu()->id];
+	if (pool->generation == 0 || pool->next >= VPID_COUNT) {
+		pool->generation++;
+		pool->next = 1; // 0 is the host
+		if (vmx_caps.vpid) vmx_invvpid(VMX_INVVPID_ALL, 0);
+	}
+	vmx->vpid = (uint16_t)pool->next++;
+	vmx->vpid_generation = pool->generation;
+	vmx->nested_flushed = GENERATION_NONE; // this CPU may hold translations of an earlier stay
+	if (vmx_caps.vpid) vmcs_write16(VMCS_VPID, vmx->vpid);
+}
+
+// INVEPT drops every translation made through the VM's nested tables; INVVPID the combined ones of this vCPU,
+// which are all it has (SDM vol. 3, 28.3.1 and 28.3.3). Without VPIDs each transition does what INVVPID does.
+static void translations_flush(struct vcpu *vcpu) {
+	struct vmx_vcpu *vmx = vmx_of(vcpu);
+	uint64_t generation = nested_generation(&vcpu->vm->nested);
+	if (vmx->nested_flushed != generation) {
+		vmx->nested_flushed = generation;
+		vmx_invept(vmx_caps.invept_single ? VMX_INVEPT_SINGLE : VMX_INVEPT_ALL, ept_pointer(&vcpu->vm->nested.pt));
+	} else if (vmx_caps.vpid) {
+		vmx_invvpid(vmx_caps.invvpid_single ? VMX_INVVPID_SINGLE : VMX_INVVPID_ALL, vmx->vpid);
+	}
+}
+
+void vmx_prepare(struct vcpu *vcpu) {
+	struct vmx_vcpu *vmx = vmx_of(vcpu);
+	uint32_t deferred = vmx->deferred;
+	vmx->deferred = 0;
+	vmx_select(vcpu);
+	if ((deferred & VMX_DEFERRED_TSC) != 0) vmcs_write64(VMCS_TSC_OFFSET, vmx->tsc_offset);
+	if ((deferred & VMX_DEFERRED_VPID) != 0) vpid_take(vmx);
+	if ((deferred & (VMX_DEFERRED_FLUSH | VMX_DEFERRED_VPID)) != 0) translations_flush(vcpu);
+}
+
+void vmx_flush(struct vcpu *vcpu) { vmx_of(vcpu)->deferred |= VMX_DEFERRED_FLUSH; }
+
+void vmx_tsc_offset_set(struct vcpu *vcpu, uint64_t offset) {
+	struct vmx_vcpu *vmx = vmx_of(vcpu);
+	vmx->tsc_offset = offset;
+	vmx->deferred |= VMX_DEFERRED_TSC;
+}
+
+// ---- the current VMCS ---------------------------------------------------------------------------------------------
+
+// What every exit of this vCPU loads on this CPU (SDM vol. 3, 24.5 "Host-State Area").
+static void host_state_set(const struct vcpu *vcpu) {
+	const struct cpu *cpu = this_cpu();
+	struct desc_ptr idt;
+	sidt(&idt);
+	vmcs_write16(VMCS_HOST_CS_SELECTOR, GDT_CODE);
+	vmcs_write16(VMCS_HOST_SS_SELECTOR, GDT_DATA);
+	vmcs_write16(VMCS_HOST_DS_SELECTOR, GDT_DATA);
+	vmcs_write16(VMCS_HOST_ES_SELECTOR, GDT_DATA);
+	vmcs_write16(VMCS_HOST_FS_SELECTOR, 0);
+	vmcs_write16(VMCS_HOST_GS_SELECTOR, 0);
+	vmcs_write16(VMCS_HOST_TR_SELECTOR, GDT_TSS);
+	vmcs_writen(VMCS_HOST_FS_BASE, 0);
+	vmcs_writen(VMCS_HOST_GS_BASE, rdmsr(MSR_GS_BASE));
+	vmcs_writen(VMCS_HOST_TR_BASE, (uint64_t)(uintptr_t)&cpu->tss);
+	vmcs_writen(VMCS_HOST_GDTR_BASE, (uint64_t)(uintptr_t)&cpu->gdt);
+	vmcs_writen(VMCS_HOST_IDTR_BASE, idt.base);
+	vmcs_write32(VMCS_HOST_SYSENTER_CS, 0);
+	vmcs_writen(VMCS_HOST_SYSENTER_ESP, 0);
+	vmcs_writen(VMCS_HOST_SYSENTER_EIP, 0);
+	vmcs_writen(VMCS_HOST_CR0, read_cr0());
+	vmcs_writen(VMCS_HOST_CR3, read_cr3()); // a CPU's root never changes, windows hang in it
+	vmcs_writen(VMCS_HOST_CR4, read_cr4());
+	vmcs_write64(VMCS_HOST_EFER, rdmsr(MSR_EFER));
+	vmcs_write64(VMCS_HOST_PAT, rdmsr(MSR_PAT));
+	// enter.asm leaves one word below the top: where the registers go.
+	vmcs_writen(VMCS_HOST_RSP, cpu->stack_top - sizeof(uint64_t));
+	vmcs_writen(VMCS_HOST_RIP, (uint64_t)(uintptr_t)vmx_exit_entry);
+	vmx_of(vcpu)->cpu = cpu->id;
+}
+
+void vmx_make_current(const struct vcpu *vcpu) {
+	struct vmx_vcpu *vmx = vmx_of(vcpu);
+	struct cpu *cpu = this_cpu();
+	// A VMCS must not be active on two CPUs (SDM vol. 3, 24.1): the one that had it did VMCLEAR.
+	assert(vmx->cpu == VMX_CPU_NONE || vmx->cpu == cpu->id);
+	uint64_t pa = vcpu->arch->enter_pa;
+	if (!vmx_vmptrld(pa)) vmx_insn_failed("VMPTRLD", pa);
+	cpu->backend_current_pa = pa;
+	if (vmx->cpu == VMX_CPU_NONE) host_state_set(vcpu);
+}
+
+static void vmcs_clear(struct vcpu *vcpu) {
+	struct cpu *cpu = this_cpu();
+	uint64_t pa = vcpu->arch->enter_pa;
+	if (!vmx_vmclear(pa)) vmx_insn_failed("VMCLEAR", pa);
+	if (cpu->backend_current_pa == pa) cpu->backend_current_pa = 0;
+	vmx_of(vcpu)->cpu = VMX_CPU_NONE;
+	vcpu->arch->launched = 0;
+}
+
+void vmx_vcpu_load(struct vcpu *vcpu) {
+	struct vmx_vcpu *vmx = vmx_of(vcpu);
+	vmx_select(vcpu);
+	vmx_live_load(vmx);
+	if (vmx->vpid_generation != vpid_pool[this_cpu()->id].generation) vmx->deferred |= VMX_DEFERRED_VPID;
+}
+
+void vmx_vcpu_save(struct vcpu *vcpu) {
+	vmx_live_save(vmx_of(vcpu));
+	vmcs_clear(vcpu); // the next CPU may be another one
+	vmx_of(vcpu)->vpid_generation = GENERATION_NONE;
+}
+
+// ---- creation and reset -------------------------------------------------------------------------------------------
+
+int vmx_vcpu_create(struct vcpu *vcpu) {
+	struct vmx_vcpu *vmx;
+	int err = memory_object(sizeof *vmx, (void **)&vmx);
+	if (err < 0) return err;
+	hpa_t page;
+	err = memory_pool_pages(1, &page);
+	if (err < 0) {
+		memory_object_free(vmx, sizeof *vmx);
+		return err;
+	}
+	put_le32(frame_ptr(page), vmx_caps.revision);
+	vcpu->arch->vendor = vmx;
+	vcpu->arch->enter_pa = page.v;
+	vmcs_clear(vcpu);
+	return 0;
+}
+
+void vmx_vcpu_destroy(struct vcpu *vcpu) {
+	struct vmx_vcpu *vmx = vmx_of(vcpu);
+	vmcs_clear(vcpu);
+	memory_pool_pages_free(hpa(vcpu->arch->enter_pa), 1);
+	memory_object_free(vmx, sizeof *vmx);
+	vcpu->arch->vendor = NULL;
+}
+
+struct field_value {
+	enum vmcs_field field;
+	uint64_t value;
+};
+
+static const struct field_value control_fields[] = {
+    // #DB and #AC always (an endless loop of them would hold the CPU), #MC is the host's.
+    {VMCS_EXCEPTION_BITMAP, BIT32(VEC_DB) | BIT32(VEC_AC) | BIT32(VEC_MC)},
+    {VMCS_PF_ERROR_MASK, 0},
+    {VMCS_PF_ERROR_MATCH, 0},
+    {VMCS_CR3_TARGET_COUNT, 0},
+    {VMCS_EXIT_MSR_STORE_COUNT, 0},
+    {VMCS_EXIT_MSR_LOAD_COUNT, 0},
+    {VMCS_ENTRY_MSR_LOAD_COUNT, 0},
+    {VMCS_ENTRY_INTR_INFO, 0},
+    {VMCS_LINK_POINTER, UINT64_MAX}, // no shadow VMCS (SDM vol. 3, 24.4.2)
+    {VMCS_CR0_MASK, ~VMX_CR0_OWNED},
+};
+
+// Processor state after reset (SDM vol. 3, table 9-1). Segments and control registers follow by their setters.
+#define PAT_RESET UINT64_C(0x0007040600070406)
+static const struct field_value reset_fields[] = {
+    {VMCS_GUEST_GDTR_BASE, 0},       {VMCS_GUEST_GDTR_LIMIT, 0xffff},
+    {VMCS_GUEST_IDTR_BASE, 0},       {VMCS_GUEST_IDTR_LIMIT, 0xffff},
+    {VMCS_GUEST_RIP, 0xfff0},        {VMCS_GUEST_RSP, 0},
+    {VMCS_GUEST_RFLAGS, RFLAGS_FIXED}, {VMCS_GUEST_DR7, DR7_FIXED},
+    {VMCS_GUEST_DEBUGCTL, 0},        {VMCS_GUEST_PENDING_DEBUG, 0},
+    {VMCS_GUEST_INTERRUPTIBILITY, 0}, {VMCS_GUEST_ACTIVITY, 0},
+    {VMCS_GUEST_SYSENTER_CS, 0},     {VMCS_GUEST_SYSENTER_ESP, 0},
+    {VMCS_GUEST_SYSENTER_EIP, 0},    {VMCS_GUEST_PAT, PAT_RESET},
+    {VMCS_GUEST_CR3, 0},             {VMCS_GUEST_PDPTE0, 0},
+    {VMCS_GUEST_PDPTE1, 0},          {VMCS_GUEST_PDPTE2, 0},
+    {VMCS_GUEST_PDPTE3, 0},
+};
+
+static const struct guest_segment data_reset = {.limit = 0xffff, .access = 0x93};
+static const struct guest_segment segment_reset[SEG_COUNT] = {
+    [SEG_ES] = data_reset,
+    [SEG_CS] = {.base = 0xffff0000u, .limit = 0xffff, .access = 0x9b, .selector = 0xf000},
+    [SEG_SS] = data_reset,
+    [SEG_DS] = data_reset,
+    [SEG_FS] = data_reset,
+    [SEG_GS] = data_reset,
+    [SEG_LDTR] = {.limit = 0xffff, .access = 0x82},
+    [SEG_TR] = {.limit = 0xffff, .access = 0x8b},
+};
+
+static void fields_write(const struct field_value *table, unsigned count) {
+	for (unsigned i = 0; i < count; i++) vmcs_write(table[i].field, table[i].value);
+}
+
+static void controls_set(struct vcpu *vcpu) {
+	struct vmx_vcpu *vmx = vmx_of(vcpu);
+	fields_write(control_fields, array_count(control_fields));
+	vmcs_write32(VMCS_PIN_CONTROLS, vmx_caps.pin);
+	vmcs_write32(VMCS_PROC_CONTROLS, vmx->proc);
+	vmcs_write32(VMCS_PROC2_CONTROLS, vmx_caps.proc2);
+	vmcs_write32(VMCS_EXIT_CONTROLS, vmx_caps.exit);
+	vmcs_write32(VMCS_ENTRY_CONTROLS, vmx->entry);
+	vmcs_write64(VMCS_IO_BITMAP_A, vmx_io_bitmap_pa());
+	vmcs_write64(VMCS_IO_BITMAP_B, vmx_io_bitmap_pa() + PAGE_BYTES);
+	vmcs_write64(VMCS_MSR_BITMAP, vmx_msr_bitmap_pa());
+	vmcs_write64(VMCS_EPT_POINTER, ept_pointer(&vcpu->vm->nested.pt));
+	vmcs_write64(VMCS_TSC_OFFSET, vmx->tsc_offset);
+	vmcs_writen(VMCS_CR4_MASK, ~vmx->cr4_owned);
+}
+
+// Of CR4 the guest owns what only concerns itself and its CPUID model allows; the rest exits when it changes.
+#define CR4_OWNED                                                                                              \
+	(CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_FSGSBASE)
+
+void vmx_vcpu_reset(struct vcpu *vcpu) {
+	struct vmx_vcpu *vmx = vmx_of(vcpu);
+	*vmx = (struct vmx_vcpu){
+	    .vpid_generation = GENERATION_NONE,
+	    .nested_flushed = GENERATION_NONE,
+	    .tsc_offset = vcpu->vm->tsc_offset,
+	    .deferred = VMX_DEFERRED_VPID,
+	    .proc = vmx_caps.proc,
+	    .entry = vmx_caps.entry,
+	    .dr6 = DR6_FIXED,
+	    .cr4_owned = CR4_OWNED & cr4_allowed(vcpu),
+	    .cpu = vmx->cpu,
+	};
+	vcpu->arch->cr2 = 0;
+	vmcs_clear(vcpu);
+	vmx_make_current(vcpu);
+	controls_set(vcpu);
+	fields_write(reset_fields, array_count(reset_fields));
+	for (unsigned s = 0; s < SEG_COUNT; s++) vmx_seg_set(vcpu, (enum guest_seg)s, &segment_reset[s]);
+	vmx_efer_set(vcpu, 0);
+	vmx_cr4_set(vcpu, 0);
+	vmx_cr0_set(vcpu, CR0_ET | CR0_CD | CR0_NW);
+}
+
+// ---- the report -----------------------------------------------------------------------------------------------------
+
+#define FIELD(field) {VMCS_##field, #field}
+static const struct {
+	enum vmcs_field field;
+	const char *name;
+} dump_fields[] = {
+    FIELD(EXIT_REASON),         FIELD(EXIT_QUALIFICATION),  FIELD(EXIT_INSN_LEN),      FIELD(INSN_ERROR),
+    FIELD(EXIT_INTR_INFO),      FIELD(EXIT_INTR_ERROR),     FIELD(IDT_VECTORING_INFO), FIELD(IDT_VECTORING_ERROR),
+    FIELD(GUEST_LINEAR_ADDR),   FIELD(GUEST_PHYSICAL_ADDR), FIELD(ENTRY_INTR_INFO),    FIELD(ENTRY_INSN_LEN),
+    FIELD(PIN_CONTROLS),        FIELD(PROC_CONTROLS),       FIELD(PROC2_CONTROLS),     FIELD(EXIT_CONTROLS),
+    FIELD(ENTRY_CONTROLS),      FIELD(EXCEPTION_BITMAP),    FIELD(EPT_POINTER),        FIELD(VPID),
+    FIELD(GUEST_CR0),           FIELD(GUEST_CR4),           FIELD(GUEST_EFER),         FIELD(GUEST_DR7),
+    FIELD(GUEST_INTERRUPTIBILITY), FIELD(GUEST_ACTIVITY),   FIELD(GUEST_PENDING_DEBUG), FIELD(GUEST_PAT),
+    FIELD(GUEST_PDPTE0),        FIELD(GUEST_PDPTE1),        FIELD(GUEST_PDPTE2),       FIELD(GUEST_PDPTE3),
+};
+#define DUMP_COLUMNS 2u
+_Static_assert(array_count(dump_fields) % DUMP_COLUMNS == 0, "whole lines");
+
+void vmx_dump(const struct vcpu *vcpu) {
+	vmx_select(vcpu);
+	uint32_t reason = vmcs_read32(VMCS_EXIT_REASON);
+	log_error("vmx", "exit reason %s%s", vmx_reason_name(reason),
+	          (reason & VMX_REASON_ENTRY_FAILED) != 0 ? ", the entry failed" : "");
+	for (unsigned i = 0; i < array_count(dump_fields); i += DUMP_COLUMNS)
+		log_error("vmx", "%-24s %16llx  %-24s %16llx", dump_fields[i].name,
+		          (unsigned long long)vmcs_read(dump_fields[i].field), dump_fields[i + 1].name,
+		          (unsigned long long)vmcs_read(dump_fields[i + 1].field));
+}

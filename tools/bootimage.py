@@ -33,7 +33,7 @@ ESP_ONE_SECTOR_CLUSTERS_MAX = 256 * MIB
 GRUB_DIR = "/usr/lib/grub"
 GRUB_COMMON = ["part_gpt", "part_msdos", "fat", "iso9660", "loopback", "normal", "multiboot2", "test", "regexp",
                "true", "echo", "configfile", "serial", "terminal", "sleep", "reboot", "halt", "ls", "cat"]
-GRUB_MODULES = {"i386-pc": GRUB_COMMON + ["biosdisk"], "x86_64-efi": GRUB_COMMON + ["efi_gop"]}
+GRUB_MODULES = {"i386-pc": GRUB_COMMON + ["biosdisk", "vbe"], "x86_64-efi": GRUB_COMMON + ["efi_gop"]}
 
 
 class ImageError(Exception):
@@ -166,6 +166,11 @@ function bulkhead {{
 	if multiboot2 /{FOLDER}/{KERNEL_NAME}; then true; else
 		set why="/{FOLDER}/{KERNEL_NAME} is broken"
 		return 1
+	fi
+	# A BIOS machine keeps its text screen; "1024x768x32" instead of "text" gives a graphics screen. Here,
+	# because the command above sets the variable to what the kernel's header wishes.
+	if [ "$grub_platform" = pc ]; then
+		set gfxpayload=text
 	fi
 	if module2 /{FOLDER}/{CONFIG_NAME} {CONFIG_NAME}; then true; else
 		set why="cannot read /{FOLDER}/{CONFIG_NAME}"

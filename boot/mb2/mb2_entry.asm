@@ -18,12 +18,14 @@ MB2_ARCH_I386     equ 0
 MB2_TAG_END       equ 0                  ; header tags, section 3.1
 MB2_TAG_REQUEST   equ 1
 MB2_TAG_ENTRY     equ 3
+MB2_TAG_CONSOLE   equ 4
 MB2_TAG_FB        equ 5
 MB2_TAG_ALIGN     equ 6
 MB2_TAG_RELOC     equ 10
 MB2_OPTIONAL      equ 1
 MB2_PREFER_LOW    equ 1
 MB2_INFO_MMAP     equ 6
+MB2_CONSOLE_TEXT  equ 2                  ; we can write to an EGA text screen, and need no console
 
 CR0_PE            equ 1 << 0
 CR0_PG            equ 1 << 31
@@ -65,6 +67,10 @@ header:
 	align 8, db 0
 	dw MB2_TAG_ENTRY, 0
 	dd 12, LOADED(mb2_entry), 0
+
+	align 8, db 0
+	dw MB2_TAG_CONSOLE, MB2_OPTIONAL
+	dd 12, MB2_CONSOLE_TEXT
 
 	align 8, db 0
 	dw MB2_TAG_FB, MB2_OPTIONAL  ; a wish: without a size GRUB picks 24 bits a pixel; text mode is fine

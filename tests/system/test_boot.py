@@ -107,6 +107,14 @@ def test_grub_bios(image, work, machine, memory_mib):
     assert "rsdp revision 0" in text
 
 
+def test_grub_bios_graphics(image, work):
+    """A BIOS machine starts with its text screen, and with the graphics mode that grub.cfg is edited to ask for."""
+    assert "fb 0x0 " in by_grub(qemu(work, disk(image)))
+    cfg = images.read(image, "EFI/BOOT/grub.cfg").replace(b"gfxpayload=text", b"gfxpayload=1024x768x32")
+    edited = images.edited(image, work.with_suffix(".img"), replace={"EFI/BOOT/grub.cfg": cfg})
+    assert re.search(r"fb 1024x768 pitch \d+ format 1", by_grub(qemu(work, disk(edited))))
+
+
 def test_grub_bios_usb_storage_behind_xhci(image, work):
     by_grub(qemu(work, images.usb(image)))
 

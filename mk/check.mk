@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-# `make check`: what can be said without starting a machine. Each file's verdict is a stamp below build/check, so a
-# second run looks only at what changed.
+# What can be said without starting a machine, and the two commands that run everything. Each file's verdict is a
+# stamp below build/check, so a second run looks only at what changed.
 CHECK_DIRS := kernel boot arch mm drivers
 CHECK_OUT := $(BUILD)/check
 CHECK_H = $(sort $(shell find $(CHECK_DIRS) -name '*.h'))
 # DESIGN's H folders: their headers compile for the host as they stand.
 CHECK_HOSTED_H = $(filter kernel/abi/% kernel/lib/% arch/x86/emul/% mm/% drivers/vdev/% boot/memmap.h,$(CHECK_H))
-CHECK_EFI_H = $(filter boot/efi/%,$(CHECK_H))
-CHECK_C_ALL = $(shell find $(CHECK_DIRS) tests tools -name '*.c' -o -name '*.h')
+CHECK_LAYOUT = $(shell find $(CHECK_DIRS) tests tools -name '*.c' -o -name '*.h')
 CHECK_STAMPS = $(CHECK_H:%=$(CHECK_OUT)/alone/%) $(CHECK_HOSTED_H:%=$(CHECK_OUT)/hosted/%) \
 	$(KERNEL_C:%=$(CHECK_OUT)/clang/%) $(EFI_C:%=$(CHECK_OUT)/clang-efi/%)
 
 # clang has no -mstack-protector-guard=global, and it alone checks the lock annotations.
 CLANG_KERNEL_CFLAGS = $(filter-out -mstack-protector-guard=%,$(KERNEL_CFLAGS)) -Wthread-safety
-CLANG_EFI_CFLAGS = $(EFI_CFLAGS)
 check_deps = -MMD -MP -MT $@ -MF $@.d
+# Two jobs, unless the user said how many.
+JOBS = $(if $(findstring -j,$(MAKEFLAGS)),,-j2)
 
 # An empty file with nothing but the header.
 $(CHECK_OUT)/alone/%.h: %.h
@@ -34,29 +34,47 @@ $(CHECK_OUT)/clang/%.c: %.c
 
 $(CHECK_OUT)/clang-efi/%.c: %.c
 	@mkdir -p $(@D)
-	@$(CLANG) $(CLANG_EFI_CFLAGS) -fsyntax-only $(check_deps) $<
+	@$(CLANG) $(EFI_CFLAGS) -fsyntax-only $(check_deps) $<
 	@touch $@
 
-## check         layers, headers alone, format, clang's warnings and lock annotations, unit tests; under a minute
-.PHONY: check check-static check-layers check-format check-config
+## check         in under a minute: layers, layout, every header alone, clang's warnings and lock rules, unit tests
+.PHONY: check
 check:
 	@tools/setup
-	@$(MAKE) -j2 check-static unit
+	@$(PYTHON) tests/run.py --only static,unit
 
-check-static: check-layers check-format check-config $$(CHECK_STAMPS)
-	@echo "check: layers, format, $(words $(CHECK_H)) headers alone, $(words $(KERNEL_C) $(EFI_C)) sources by clang: ok"
+## test          everything: check, fuzzing for some seconds, the guests and whole boots on the emulators
+.PHONY: test test-build
+test:
+	@tools/setup
+	@$(PYTHON) tests/run.py $(TEST_FLAGS)
 
+# What the suites of tests/system need.
+test-build: $(KERNEL_ELF) $(EFI_APP) $(BULKHEAD_CHECK) $(PROBE_ELF) guests
+	@tools/fetch-guest
+
+# The parts of `check`, each a case of tests/run.py.
+.PHONY: check-layers check-layout check-config check-sources
 check-layers:
 	@tools/layercheck
 
-check-format:
-	@clang-format --dry-run -Werror $(CHECK_C_ALL)
+check-layout:
+	@bad=$$(clang-format --dry-run -Werror $(CHECK_LAYOUT) 2>&1 | sed -n 's/^\([^ :]*\):[0-9]*:[0-9]*: error: .*/\1/p' | sort -u); \
+		[ -z "$$bad" ] || { printf '%s: not as clang-format lays it out (make format)\n' $$bad; exit 1; }
+
+## format        lay out every C file with clang-format
+.PHONY: format
+format:
+	@clang-format -i $(CHECK_LAYOUT)
 
 # docs/CONFIG.md holds the table of keys that the parser itself works from.
 check-config: $(BULKHEAD_CHECK)
+	@mkdir -p $(CHECK_OUT)
 	@$(BULKHEAD_CHECK) --keys > $(CHECK_OUT)/keys.md
 	@$(PYTHON) -c 'import sys; sys.exit(open(sys.argv[1]).read() not in open(sys.argv[2]).read())' \
 		$(CHECK_OUT)/keys.md docs/CONFIG.md || \
 		{ echo "docs/CONFIG.md: its table of keys is not what $(BULKHEAD_CHECK) --keys prints" >&2; exit 1; }
+
+check-sources: $$(CHECK_STAMPS)
 
 -include $(shell test -d $(CHECK_OUT) && find $(CHECK_OUT) -name '*.d')

@@ -8,10 +8,10 @@ RUN_FLAGS ?=
 .PHONY: run run-parts
 run:
 	@tools/setup
-	@$(MAKE) -j2 run-parts
+	@$(MAKE) $(JOBS) run-parts
 	@tools/fetch-guest
 	@tools/run $(CONFIG) $(RUN_FLAGS)
 
 # The test guests are guests like any other, for configurations that name one.
-run-parts: $(KERNEL_ELF) $(EFI_APP) $(BULKHEAD_CHECK) $$(if $$(filter-out examples/linux.toml,$(CONFIG)),guests)
+run-parts: $(KERNEL_ELF) $(EFI_APP) $(BULKHEAD_CHECK) $(if $(filter-out examples/linux.toml,$(CONFIG)),guests)
 	@:

@@ -109,6 +109,12 @@ KERNEL_C := \
 	arch/x86/svm/length.c \
 	arch/x86/svm/exit.c \
 	arch/x86/svm/ops.c \
+	arch/x86/vmx/setup.c \
+	arch/x86/vmx/vcpu.c \
+	arch/x86/vmx/state.c \
+	arch/x86/vmx/event.c \
+	arch/x86/vmx/exit.c \
+	arch/x86/vmx/ops.c \
 	drivers/vdev/vlapic.c \
 	drivers/vdev/vlapic_reg.c \
 	drivers/vdev/vlapic_msg.c \
@@ -128,4 +134,5 @@ KERNEL_ASM := \
 	boot/mb2/mb2_entry.asm \
 	arch/x86/cpu/entry.asm \
 	arch/x86/cpu/trap.asm \
-	arch/x86/svm/enter.asm
+	arch/x86/svm/enter.asm \
+	arch/x86/vmx/enter.asm

@@ -137,6 +137,7 @@ struct __packed desc_ptr {
 	uint64_t base;
 };
 static inline void lgdt(const struct desc_ptr *p) { __asm__ volatile("lgdt %0" : : "m"(*p)); }
+static inline void sidt(struct desc_ptr *p) { __asm__ volatile("sidt %0" : "=m"(*p)); }
 static inline void lidt(const struct desc_ptr *p) { __asm__ volatile("lidt %0" : : "m"(*p)); }
 static inline void lldt(uint16_t selector) { __asm__ volatile("lldt %0" : : "r"(selector)); }
 static inline void ltr(uint16_t selector) { __asm__ volatile("ltr %0" : : "r"(selector)); }

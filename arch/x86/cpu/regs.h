@@ -82,6 +82,7 @@
 #define DR6_FIXED UINT64_C(0xffff0ff0)
 #define DR6_BS BIT64(14)
 #define DR7_FIXED UINT64_C(0x400)
+#define DR7_GD BIT64(13)
 
 // Exception vectors (SDM vol. 3, 6.15)
 // clang-format off

@@ -25,6 +25,7 @@ extern const struct trap_fixup __extable_start[], __extable_end[];
 
 static struct idt_gate idt[IDT_ENTRIES];
 static trap_irq_fn *irq_handler[IDT_ENTRIES];
+static struct { uint64_t from, bytes, at; } nmi_restart;
 
 static const char *const exception_name[] = {
     "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "09",  "#TS",
@@ -55,6 +56,17 @@ void trap_load(void) {
 }
 
 void trap_irq_set(uint8_t vector, trap_irq_fn *handler) { irq_handler[vector] = handler; }
+
+void trap_nmi_restart_set(const void *from, const void *to, const void *at) {
+	nmi_restart.from = (uint64_t)(uintptr_t)from;
+	nmi_restart.bytes = (uint64_t)(uintptr_t)to - nmi_restart.from;
+	nmi_restart.at = (uint64_t)(uintptr_t)at;
+}
+
+static void nmi(struct trap_frame *frame) {
+	this_cpu()->nmis++;
+	if (frame->rip - nmi_restart.from < nmi_restart.bytes) frame->rip = nmi_restart.at;
+}
 
 static uint64_t fixup_address(const int32_t *field) {
 	return (uint64_t)(uintptr_t)field + (uint64_t)(int64_t)*field;
@@ -95,7 +107,7 @@ void trap_enter(struct trap_frame *frame) {
 		return;
 	}
 	if (vector == VEC_NMI) {
-		this_cpu()->nmis++;
+		nmi(frame);
 		return;
 	}
 	if ((vector == VEC_PF || vector == VEC_GP) && fixup_apply(frame)) return;

@@ -34,6 +34,10 @@ void trap_load(void);
 // Set once at boot, before interrupts are enabled; the handler runs with interrupts off and acknowledges
 // its controller itself.
 void trap_irq_set(uint8_t vector, trap_irq_fn *handler);
+// Code that an NMI must not come back into: it tests whether something is to be done and then goes where nothing
+// can be tested any more (a guest). An NMI taken in [from, to) returns to `at` instead, which tests again; the
+// code there expects any register changed but RSP. Set once, by the backend.
+void trap_nmi_restart_set(const void *from, const void *to, const void *at);
 // Called by trap.asm.
 void trap_enter(struct trap_frame *frame);
 

@@ -24,7 +24,7 @@ int arch_init(struct arch_why *why) {
 		          "CPU \"%s\" has neither VMX nor SVM (CPUID 1 ECX.VMX, 8000_0001 ECX.SVM)", features.brand);
 		return -ERR_UNSUP;
 	}
-	ops = &svm_ops;
+	ops = features.svm ? &svm_ops : &vmx_ops;
 	int err = ops->probe(why);
 	return err < 0 ? err : ops->cpu_enable(why);
 }
@@ -107,6 +107,7 @@ void arch_vcpu_load(struct vcpu *vcpu) {
 	}
 	write_dr0_3(arch->dr);
 	wrmsr(MSR_TSC_AUX, arch->tsc_aux);
+	ops->vcpu_load(vcpu);
 }
 
 void arch_vcpu_save(struct vcpu *vcpu) {
@@ -120,6 +121,7 @@ void arch_vcpu_save(struct vcpu *vcpu) {
 		fxsave64(arch->fpu);
 	}
 	read_dr0_3(arch->dr);
+	ops->vcpu_save(vcpu);
 }
 
 static void vcpu_reset(struct vcpu *vcpu) {

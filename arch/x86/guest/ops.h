@@ -26,6 +26,9 @@ struct vendor_ops {
 	void (*vcpu_destroy)(struct vcpu *vcpu);
 	// The power-on state (SDM vol. 3, table 9-1).
 	void (*vcpu_reset)(struct vcpu *vcpu);
+	// What of the backend's state stays in the CPU while the vCPU owns it: in, and out again.
+	void (*vcpu_load)(struct vcpu *vcpu);
+	void (*vcpu_save)(struct vcpu *vcpu);
 	// Returns only when a request arrived after the last test; otherwise the next C code is guest_exit.
 	void (*enter)(struct vcpu *vcpu);
 

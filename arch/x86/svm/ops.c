@@ -13,6 +13,7 @@ static uint8_t nested_levels(void) { return (read_cr4() & CR4_LA57) != 0 ? 5 : 4
 static uint8_t nested_leaf_levels(void) { return features.page_1g ? PT_LEAF_1G : PT_LEAF_2M; }
 static int vm_create(struct vm *vm __unused_arg) { return 0; }
 static void vm_destroy_nothing(struct vm *vm __unused_arg) {}
+static void vcpu_nothing(struct vcpu *vcpu __unused_arg) {} // VMLOAD and VMSAVE at every entry and exit
 static bool shadow_get(const struct vcpu *vcpu) {
 	return (vmcb_of(vcpu)->interrupt_shadow & SVM_SHADOW) != 0;
 }
@@ -32,6 +33,8 @@ const struct vendor_ops svm_ops = {
     .vcpu_create = svm_vcpu_create,
     .vcpu_destroy = svm_vcpu_destroy,
     .vcpu_reset = svm_vcpu_reset,
+    .vcpu_load = vcpu_nothing,
+    .vcpu_save = vcpu_nothing,
     .enter = svm_vcpu_enter,
     .rip_get = svm_rip_get,
     .rip_set = svm_rip_set,

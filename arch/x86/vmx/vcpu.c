@@ -50,7 +50,8 @@ static void translations_flush(struct vcpu *vcpu) {
 	uint64_t generation = nested_generation(&vcpu->vm->nested);
 	if (vmx->nested_flushed != generation) {
 		vmx->nested_flushed = generation;
-		vmx_invept(vmx_caps.invept_single ? VMX_INVEPT_SINGLE : VMX_INVEPT_ALL, ept_pointer(&vcpu->vm->nested.pt));
+		vmx_invept(vmx_caps.invept_single ? VMX_INVEPT_SINGLE : VMX_INVEPT_ALL,
+		           ept_pointer(&vcpu->vm->nested.pt));
 	} else if (vmx_caps.vpid) {
 		vmx_invvpid(vmx_caps.invvpid_single ? VMX_INVVPID_SINGLE : VMX_INVVPID_ALL, vmx->vpid);
 	}
@@ -189,16 +190,26 @@ static const struct field_value control_fields[] = {
 // Processor state after reset (SDM vol. 3, table 9-1). Segments and control registers follow by their setters.
 #define PAT_RESET UINT64_C(0x0007040600070406)
 static const struct field_value reset_fields[] = {
-    {VMCS_GUEST_GDTR_BASE, 0},       {VMCS_GUEST_GDTR_LIMIT, 0xffff},
-    {VMCS_GUEST_IDTR_BASE, 0},       {VMCS_GUEST_IDTR_LIMIT, 0xffff},
-    {VMCS_GUEST_RIP, 0xfff0},        {VMCS_GUEST_RSP, 0},
-    {VMCS_GUEST_RFLAGS, RFLAGS_FIXED}, {VMCS_GUEST_DR7, DR7_FIXED},
-    {VMCS_GUEST_DEBUGCTL, 0},        {VMCS_GUEST_PENDING_DEBUG, 0},
-    {VMCS_GUEST_INTERRUPTIBILITY, 0}, {VMCS_GUEST_ACTIVITY, 0},
-    {VMCS_GUEST_SYSENTER_CS, 0},     {VMCS_GUEST_SYSENTER_ESP, 0},
-    {VMCS_GUEST_SYSENTER_EIP, 0},    {VMCS_GUEST_PAT, PAT_RESET},
-    {VMCS_GUEST_CR3, 0},             {VMCS_GUEST_PDPTE0, 0},
-    {VMCS_GUEST_PDPTE1, 0},          {VMCS_GUEST_PDPTE2, 0},
+    {VMCS_GUEST_GDTR_BASE, 0},
+    {VMCS_GUEST_GDTR_LIMIT, 0xffff},
+    {VMCS_GUEST_IDTR_BASE, 0},
+    {VMCS_GUEST_IDTR_LIMIT, 0xffff},
+    {VMCS_GUEST_RIP, 0xfff0},
+    {VMCS_GUEST_RSP, 0},
+    {VMCS_GUEST_RFLAGS, RFLAGS_FIXED},
+    {VMCS_GUEST_DR7, DR7_FIXED},
+    {VMCS_GUEST_DEBUGCTL, 0},
+    {VMCS_GUEST_PENDING_DEBUG, 0},
+    {VMCS_GUEST_INTERRUPTIBILITY, 0},
+    {VMCS_GUEST_ACTIVITY, 0},
+    {VMCS_GUEST_SYSENTER_CS, 0},
+    {VMCS_GUEST_SYSENTER_ESP, 0},
+    {VMCS_GUEST_SYSENTER_EIP, 0},
+    {VMCS_GUEST_PAT, PAT_RESET},
+    {VMCS_GUEST_CR3, 0},
+    {VMCS_GUEST_PDPTE0, 0},
+    {VMCS_GUEST_PDPTE1, 0},
+    {VMCS_GUEST_PDPTE2, 0},
     {VMCS_GUEST_PDPTE3, 0},
 };
 
@@ -235,7 +246,7 @@ static void controls_set(struct vcpu *vcpu) {
 }
 
 // Of CR4 the guest owns what only concerns itself and its CPUID model allows; the rest exits when it changes.
-#define CR4_OWNED                                                                                              \
+#define CR4_OWNED                                                                                            \
 	(CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_FSGSBASE)
 
 void vmx_vcpu_reset(struct vcpu *vcpu) {
@@ -264,19 +275,44 @@ void vmx_vcpu_reset(struct vcpu *vcpu) {
 
 // ---- the report -----------------------------------------------------------------------------------------------------
 
-#define FIELD(field) {VMCS_##field, #field}
+#define FIELD(field)                                                                                         \
+	{ VMCS_##field, #field }
 static const struct {
 	enum vmcs_field field;
 	const char *name;
 } dump_fields[] = {
-    FIELD(EXIT_REASON),         FIELD(EXIT_QUALIFICATION),  FIELD(EXIT_INSN_LEN),      FIELD(INSN_ERROR),
-    FIELD(EXIT_INTR_INFO),      FIELD(EXIT_INTR_ERROR),     FIELD(IDT_VECTORING_INFO), FIELD(IDT_VECTORING_ERROR),
-    FIELD(GUEST_LINEAR_ADDR),   FIELD(GUEST_PHYSICAL_ADDR), FIELD(ENTRY_INTR_INFO),    FIELD(ENTRY_INSN_LEN),
-    FIELD(PIN_CONTROLS),        FIELD(PROC_CONTROLS),       FIELD(PROC2_CONTROLS),     FIELD(EXIT_CONTROLS),
-    FIELD(ENTRY_CONTROLS),      FIELD(EXCEPTION_BITMAP),    FIELD(EPT_POINTER),        FIELD(VPID),
-    FIELD(GUEST_CR0),           FIELD(GUEST_CR4),           FIELD(GUEST_EFER),         FIELD(GUEST_DR7),
-    FIELD(GUEST_INTERRUPTIBILITY), FIELD(GUEST_ACTIVITY),   FIELD(GUEST_PENDING_DEBUG), FIELD(GUEST_PAT),
-    FIELD(GUEST_PDPTE0),        FIELD(GUEST_PDPTE1),        FIELD(GUEST_PDPTE2),       FIELD(GUEST_PDPTE3),
+    FIELD(EXIT_REASON),
+    FIELD(EXIT_QUALIFICATION),
+    FIELD(EXIT_INSN_LEN),
+    FIELD(INSN_ERROR),
+    FIELD(EXIT_INTR_INFO),
+    FIELD(EXIT_INTR_ERROR),
+    FIELD(IDT_VECTORING_INFO),
+    FIELD(IDT_VECTORING_ERROR),
+    FIELD(GUEST_LINEAR_ADDR),
+    FIELD(GUEST_PHYSICAL_ADDR),
+    FIELD(ENTRY_INTR_INFO),
+    FIELD(ENTRY_INSN_LEN),
+    FIELD(PIN_CONTROLS),
+    FIELD(PROC_CONTROLS),
+    FIELD(PROC2_CONTROLS),
+    FIELD(EXIT_CONTROLS),
+    FIELD(ENTRY_CONTROLS),
+    FIELD(EXCEPTION_BITMAP),
+    FIELD(EPT_POINTER),
+    FIELD(VPID),
+    FIELD(GUEST_CR0),
+    FIELD(GUEST_CR4),
+    FIELD(GUEST_EFER),
+    FIELD(GUEST_DR7),
+    FIELD(GUEST_INTERRUPTIBILITY),
+    FIELD(GUEST_ACTIVITY),
+    FIELD(GUEST_PENDING_DEBUG),
+    FIELD(GUEST_PAT),
+    FIELD(GUEST_PDPTE0),
+    FIELD(GUEST_PDPTE1),
+    FIELD(GUEST_PDPTE2),
+    FIELD(GUEST_PDPTE3),
 };
 #define DUMP_COLUMNS 2u
 _Static_assert(array_count(dump_fields) % DUMP_COLUMNS == 0, "whole lines");

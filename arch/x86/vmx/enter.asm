@@ -1,0 +1,107 @@
+; SPDX-License-Identifier: Apache-2.0
+; The world switch of VMX (SDM vol. 3, ch. 26 "VM Entries", 27 "VM Exits").
+;
+; vmx_enter(rdi = struct arch_vcpu *, rsi = top of this CPU's stack), called with IF = 0 and never returning: the
+; stack is discarded. After the guest's exit vmx_exit(arch_vcpu) begins on an empty stack with IF = 0; the exit
+; itself has restored every host register, GS base among them.
+;
+; Nothing may be missed between the test of the request word and the entry. Interrupts are off and pend: with
+; external-interrupt exiting they end the guest before its first instruction. VMX has no GIF, so an NMI comes at
+; any instruction; its handler runs here, on its own stack, and the handler sends every return into
+; [vmx_window_start, vmx_window_end) to vmx_window_cancel, where the run loop looks again (arch/x86/cpu/trap.c).
+default rel
+bits 64
+
+extern vmx_exit
+extern vmx_enter_failed
+extern vmx_enter_cancelled
+
+VCPU_RAX      equ 0 * 8
+VCPU_RCX      equ 1 * 8
+VCPU_RDX      equ 2 * 8
+VCPU_RBX      equ 3 * 8
+VCPU_RBP      equ 5 * 8
+VCPU_RSI      equ 6 * 8
+VCPU_RDI      equ 7 * 8
+VCPU_R8       equ 8 * 8
+VCPU_LAUNCHED equ 144
+VCPU_CR2      equ 152
+VCPU_VCPU     equ 160
+REQUESTS      equ 16
+
+section .text
+global vmx_enter
+global vmx_exit_entry
+global vmx_window_start
+global vmx_window_end
+global vmx_window_cancel
+
+align 64
+vmx_enter:
+	mov rsp, rsi
+	push rdi                     ; HOST_RSP points here
+	mov rax, cr2                 ; a write costs more than the test
+	cmp rax, [rdi + VCPU_CR2]
+	je vmx_window_start
+	mov rax, [rdi + VCPU_CR2]
+	mov cr2, rax
+vmx_window_start:
+	mov rax, [rdi + VCPU_VCPU]
+	cmp dword [rax + REQUESTS], 0
+	jne vmx_window_cancel
+	cmp qword [rdi + VCPU_LAUNCHED], 0
+	mov rax, [rdi + VCPU_RAX]
+	mov rcx, [rdi + VCPU_RCX]
+	mov rdx, [rdi + VCPU_RDX]
+	mov rbx, [rdi + VCPU_RBX]
+	mov rbp, [rdi + VCPU_RBP]
+	mov rsi, [rdi + VCPU_RSI]
+	mov r8,  [rdi + VCPU_R8]
+	mov r9,  [rdi + VCPU_R8 + 8]
+	mov r10, [rdi + VCPU_R8 + 16]
+	mov r11, [rdi + VCPU_R8 + 24]
+	mov r12, [rdi + VCPU_R8 + 32]
+	mov r13, [rdi + VCPU_R8 + 40]
+	mov r14, [rdi + VCPU_R8 + 48]
+	mov r15, [rdi + VCPU_R8 + 56]
+	mov rdi, [rdi + VCPU_RDI]
+	je .launch
+	vmresume
+	jmp vmx_window_end
+.launch:
+	vmlaunch
+vmx_window_end:                  ; only reached when the instruction failed: CF or ZF says how
+	pushfq
+	pop rsi
+	mov rdi, [rsp]
+	xor ebp, ebp
+	jmp vmx_enter_failed
+
+vmx_window_cancel:
+	mov rdi, [rsp]
+	xor ebp, ebp
+	jmp vmx_enter_cancelled
+
+align 64
+vmx_exit_entry:
+	push rdi
+	mov rdi, [rsp + 8]
+	mov [rdi + VCPU_RAX], rax
+	mov [rdi + VCPU_RCX], rcx
+	mov [rdi + VCPU_RDX], rdx
+	mov [rdi + VCPU_RBX], rbx
+	mov [rdi + VCPU_RBP], rbp
+	mov [rdi + VCPU_RSI], rsi
+	pop qword [rdi + VCPU_RDI]
+	mov [rdi + VCPU_R8], r8
+	mov [rdi + VCPU_R8 + 8], r9
+	mov [rdi + VCPU_R8 + 16], r10
+	mov [rdi + VCPU_R8 + 24], r11
+	mov [rdi + VCPU_R8 + 32], r12
+	mov [rdi + VCPU_R8 + 40], r13
+	mov [rdi + VCPU_R8 + 48], r14
+	mov [rdi + VCPU_R8 + 56], r15
+	mov rax, cr2                 ; before a fault of ours takes its place
+	mov [rdi + VCPU_CR2], rax
+	xor ebp, ebp                 ; end of the backtrace
+	jmp vmx_exit                 ; RSP: one slot pushed, so it is aligned as after a CALL

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+// Entering a guest, and turning a VM exit into the neutral record (SDM vol. 3, 27.2 "Recording VM-Exit Information
+// and Updating VM-Entry Control Fields"). A VMREAD is the price of a fact: the table says which facts an exit needs.
+#include "arch/x86/guest/event.h"
+#include "arch/x86/vmx/vmx.h"
+#include "kernel/lib/log.h"
+#include "kernel/run.h"
+
+void vmx_vcpu_enter(struct vcpu *vcpu) {
+	if (unlikely(vmx_of(vcpu)->deferred != 0)) vmx_prepare(vcpu);
+	vmx_enter(vcpu->arch, this_cpu()->stack_top);
+}
+
+// What has to be read besides the reason.
+enum exit_need {
+	NEED_LENGTH = 1 << 0,    // of the instruction that exited
+	NEED_VECTORING = 1 << 1, // the exit can interrupt the delivery of an event (27.2.4)
+	NEED_DECODE = 1 << 2,    // a function of its own
+};
+
+struct exit_row {
+	const char *name;
+	uint8_t kind, need;
+};
+
+#define ROW(reason, exit_kind, needs)                                                                        \
+	[VMX_REASON_##reason] = {.name = #reason, .kind = EXIT_##exit_kind, .need = (needs)}
+// clang-format off
+static const struct exit_row row[VMX_REASON_COUNT] = {
+	ROW(EXCEPTION_NMI, EXCEPTION, NEED_VECTORING | NEED_DECODE),
+	ROW(EXTERNAL_INTERRUPT, INTERRUPT, 0),
+	ROW(TRIPLE_FAULT, TRIPLE_FAULT, 0),
+	ROW(INIT, INIT, 0),
+	ROW(SIPI, UNKNOWN, 0),            // only in the wait-for-SIPI state, which is not entered
+	ROW(IO_SMI, UNKNOWN, 0),          // dual-monitor treatment of SMIs only
+	ROW(OTHER_SMI, UNKNOWN, 0),
+	ROW(INTERRUPT_WINDOW, IRQ_WINDOW, 0),
+	ROW(NMI_WINDOW, NMI_WINDOW, 0),
+	ROW(TASK_SWITCH, TASK_SWITCH, NEED_VECTORING),
+	ROW(CPUID, CPUID, NEED_LENGTH),
+	ROW(GETSEC, VIRT_INSN, 0),
+	ROW(HLT, HLT, NEED_LENGTH),
+	ROW(INVD, INVD, NEED_LENGTH),
+	ROW(INVLPG, INVLPG, NEED_LENGTH),
+	ROW(RDPMC, RDPMC, NEED_LENGTH),
+	ROW(RDTSC, RDTSC, NEED_LENGTH),
+	ROW(RSM, VIRT_INSN, 0),           // outside SMM: #UD
+	ROW(VMCALL, HYPERCALL, NEED_LENGTH),
+	ROW(VMCLEAR, VIRT_INSN, 0),
+	ROW(VMLAUNCH, VIRT_INSN, 0),
+	ROW(VMPTRLD, VIRT_INSN, 0),
+	ROW(VMPTRST, VIRT_INSN, 0),
+	ROW(VMREAD, VIRT_INSN, 0),
+	ROW(VMRESUME, VIRT_INSN, 0),
+	ROW(VMWRITE, VIRT_INSN, 0),
+	ROW(VMXOFF, VIRT_INSN, 0),
+	ROW(VMXON, VIRT_INSN, 0),
+	ROW(CR_ACCESS, CR_ACCESS, NEED_LENGTH | NEED_DECODE),
+	ROW(DR_ACCESS, DR_ACCESS, NEED_LENGTH | NEED_DECODE),
+	ROW(IO, PIO, NEED_LENGTH | NEED_DECODE),
+	ROW(RDMSR, RDMSR, NEED_LENGTH),
+	ROW(WRMSR, WRMSR, NEED_LENGTH),
+	ROW(ENTRY_GUEST_STATE, ENTRY_FAILED, 0),
+	ROW(ENTRY_MSR_LOAD, ENTRY_FAILED, 0),
+	ROW(MWAIT, MWAIT, NEED_LENGTH),
+	ROW(MONITOR_TRAP, UNKNOWN, 0),
+	ROW(MONITOR, MONITOR, NEED_LENGTH),
+	ROW(PAUSE, PAUSE, NEED_LENGTH),
+	ROW(ENTRY_MACHINE_CHECK, MACHINE_CHECK, 0),
+	ROW(TPR_BELOW_THRESHOLD, UNKNOWN, 0), // no TPR shadow, no APIC page: none of these is turned on
+	ROW(APIC_ACCESS, UNKNOWN, NEED_VECTORING),
+	ROW(VIRTUALIZED_EOI, UNKNOWN, 0),
+	ROW(GDTR_IDTR, DT_ACCESS, NEED_LENGTH),
+	ROW(LDTR_TR, DT_ACCESS, NEED_LENGTH),
+	ROW(EPT_VIOLATION, NESTED_FAULT, NEED_VECTORING | NEED_DECODE),
+	ROW(EPT_MISCONFIG, MISCONFIG, NEED_VECTORING),
+	ROW(INVEPT, VIRT_INSN, 0),
+	ROW(RDTSCP, RDTSC, NEED_LENGTH),
+	ROW(PREEMPTION_TIMER, PREEMPT, 0),
+	ROW(INVVPID, VIRT_INSN, 0),
+	ROW(WBINVD, INVD, NEED_LENGTH),
+	ROW(XSETBV, XSETBV, NEED_LENGTH),
+	ROW(APIC_WRITE, UNKNOWN, 0),
+	ROW(RDRAND, UNKNOWN, NEED_LENGTH),
+	ROW(INVPCID, VIRT_INSN, 0),       // not offered in CPUID, nor are the ones below: #UD
+	ROW(VMFUNC, VIRT_INSN, 0),
+	ROW(ENCLS, VIRT_INSN, 0),
+	ROW(RDSEED, UNKNOWN, NEED_LENGTH),
+	ROW(PML_FULL, UNKNOWN, NEED_VECTORING),
+	ROW(XSAVES, VIRT_INSN, 0),
+	ROW(XRSTORS, VIRT_INSN, 0),
+	ROW(PCONFIG, VIRT_INSN, 0),
+	ROW(SPP, UNKNOWN, NEED_VECTORING),
+	ROW(UMWAIT, VIRT_INSN, 0),
+	ROW(TPAUSE, VIRT_INSN, 0),
+	ROW(LOADIWKEY, VIRT_INSN, 0),
+	ROW(ENCLV, VIRT_INSN, 0),
+	ROW(ENQCMD_PASID, VIRT_INSN, 0),
+	ROW(ENQCMDS_PASID, VIRT_INSN, 0),
+	ROW(BUS_LOCK, UNKNOWN, 0),
+	ROW(NOTIFY, UNKNOWN, NEED_VECTORING),
+	ROW(SEAMCALL, VIRT_INSN, 0),
+	ROW(TDCALL, VIRT_INSN, 0),
+	ROW(RDMSRLIST, VIRT_INSN, 0),
+	ROW(WRMSRLIST, VIRT_INSN, 0),
+};
+// clang-format on
+
+const char *vmx_reason_name(uint32_t reason) {
+	uint32_t basic = reason & VMX_REASON_BASIC_MASK;
+	return basic < array_count(row) && row[basic].name != NULL ? row[basic].name : "of no manual we know";
+}
+
+static void decode_pio(struct exit *x) {
+	uint64_t q = vmcs_readn(VMCS_EXIT_QUALIFICATION);
+	x->pio.port = (uint16_t)(q >> VMX_IO_PORT_SHIFT);
+	x->pio.bytes = (uint8_t)((q & VMX_IO_SIZE_MASK) + 1);
+	x->pio.in = (q & VMX_IO_IN) != 0;
+	x->pio.string = (q & VMX_IO_STRING) != 0;
+	x->pio.rep = (q & VMX_IO_REP) != 0;
+}
+
+// The IRET that ended NMI blocking faulted: the blocking was not over (32.7.1.2).
+static void nmi_block_again(void) {
+	vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) | VMX_BLOCKED_NMI);
+}
+
+static bool event_interrupted(void) { return (vmcs_read32(VMCS_IDT_VECTORING_INFO) & VMX_INTR_VALID) != 0; }
+
+static void decode_nested_fault(struct exit *x) {
+	uint64_t q = vmcs_readn(VMCS_EXIT_QUALIFICATION);
+	const uint64_t own = VMX_EPT_LINEAR_VALID | VMX_EPT_TRANSLATED;
+	x->fault.gpa = vmcs_read64(VMCS_GUEST_PHYSICAL_ADDR);
+	x->fault.access = (q & VMX_EPT_WRITE) != 0   ? EXIT_ACCESS_WRITE
+	                  : (q & VMX_EPT_FETCH) != 0 ? EXIT_ACCESS_FETCH
+	                                             : EXIT_ACCESS_READ;
+	x->fault.table_walk = (q & own) != own;
+	if (unlikely((q & VMX_EPT_NMI_UNBLOCKED) != 0) && !event_interrupted()) nmi_block_again();
+}
+
+static void decode_cr(struct exit *x) {
+	static const uint8_t op[] = {[VMX_CR_TO] = EXIT_CR_WRITE,
+	                             [VMX_CR_FROM] = EXIT_CR_READ,
+	                             [VMX_CR_CLTS] = EXIT_CR_CLTS,
+	                             [VMX_CR_LMSW] = EXIT_CR_LMSW};
+	uint64_t q = vmcs_readn(VMCS_EXIT_QUALIFICATION);
+	x->cr.op = op[q >> VMX_CR_TYPE_SHIFT & VMX_CR_TYPE_MASK];
+	x->cr.reg = (uint8_t)(q & VMX_CR_REG_MASK);
+	x->cr.gpr = (uint8_t)(q >> VMX_CR_GPR_SHIFT & VMX_CR_GPR_MASK);
+	x->cr.write = x->cr.op != EXIT_CR_READ;
+	x->cr.lmsw = (uint16_t)(q >> VMX_CR_LMSW_SHIFT);
+}
+
+static void decode_dr(struct exit *x) {
+	uint64_t q = vmcs_readn(VMCS_EXIT_QUALIFICATION);
+	x->cr.write = (q & VMX_DR_FROM) == 0;
+	x->cr.op = x->cr.write ? EXIT_CR_WRITE : EXIT_CR_READ;
+	x->cr.reg = (uint8_t)(q & VMX_DR_REG_MASK);
+	x->cr.gpr = (uint8_t)(q >> VMX_CR_GPR_SHIFT & VMX_CR_GPR_MASK);
+}
+
+static void decode_exception(struct vcpu *vcpu, struct exit *x) {
+	uint32_t info = vmcs_read32(VMCS_EXIT_INTR_INFO);
+	uint8_t vector = (uint8_t)(info & VMX_INTR_VECTOR_MASK);
+	if ((info >> VMX_INTR_TYPE_SHIFT & VMX_INTR_TYPE_MASK) == EVENT_NMI) {
+		x->kind = EXIT_NMI;
+		vmx_nmi_take();
+		return;
+	}
+	if (vector == VEC_MC) {
+		x->kind = EXIT_MACHINE_CHECK;
+		return;
+	}
+	x->exception.vector = vector;
+	x->exception.has_error = (info & VMX_INTR_HAS_ERROR) != 0;
+	x->exception.error = x->exception.has_error ? vmcs_read32(VMCS_EXIT_INTR_ERROR) : 0;
+	if (unlikely((info & VMX_INTR_NMI_UNBLOCKED) != 0) && vector != VEC_DF && !event_interrupted())
+		nmi_block_again();
+	if (vector == VEC_DB) vmx_debug_exit(vcpu, info);
+}
+
+static void decode(struct vcpu *vcpu, uint32_t reason, struct exit *x) {
+	switch (reason) {
+	case VMX_REASON_IO: decode_pio(x); break;
+	case VMX_REASON_EPT_VIOLATION: decode_nested_fault(x); break;
+	case VMX_REASON_CR_ACCESS: decode_cr(x); break;
+	case VMX_REASON_DR_ACCESS: decode_dr(x); break;
+	default: decode_exception(vcpu, x); break;
+	}
+}
+
+void vmx_exit(struct arch_vcpu *arch) {
+	struct vcpu *vcpu = arch->vcpu;
+	struct exit x;
+	uint32_t reason = vmcs_read32(VMCS_EXIT_REASON);
+	x.reason = reason;
+	x.insn_len = 0;
+	if (likely(reason < array_count(row) && row[reason].name != NULL)) {
+		const struct exit_row *r = &row[reason];
+		arch->launched = 1;
+		vmx_of(vcpu)->event_waiting = false; // the entry took it
+		x.kind = (enum exit_kind)r->kind;
+		if ((r->need & NEED_LENGTH) != 0) x.insn_len = (uint8_t)vmcs_read32(VMCS_EXIT_INSN_LEN);
+		if (unlikely((r->need & NEED_VECTORING) != 0)) vmx_event_requeue(vcpu);
+		if ((r->need & NEED_DECODE) != 0) decode(vcpu, reason, &x);
+	} else {
+		x.kind = (reason & VMX_REASON_ENTRY_FAILED) != 0 ? EXIT_ENTRY_FAILED : EXIT_UNKNOWN;
+	}
+	guest_exit(vcpu, &x);
+	run_loop();
+}
+
+// VMLAUNCH or VMRESUME itself failed: a control or host field is wrong, or the launch state (26.1, 26.2).
+void vmx_enter_failed(struct arch_vcpu *arch, uint64_t rflags) {
+	uint64_t error = 0;
+	bool known = (rflags & RFLAGS_ZF) != 0 && vmcs_read_quiet(VMCS_INSN_ERROR, &error);
+	log_error("vmx", "%s failed: %s %llu", arch->launched != 0 ? "VMRESUME" : "VMLAUNCH",
+	          known ? "VM-instruction error" : "no current VMCS", (unsigned long long)error);
+	struct exit x = {.kind = EXIT_ENTRY_FAILED, .reason = error};
+	guest_exit(arch->vcpu, &x);
+	run_loop();
+}
+
+// A request came, or an NMI, between the last look and the entry.
+void vmx_enter_cancelled(struct arch_vcpu *arch __unused_arg) { run_loop(); }

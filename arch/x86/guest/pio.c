@@ -45,7 +45,8 @@ void pio_exit(struct vcpu *vcpu, const struct exit *exit) {
 	ops->advance(vcpu, exit->insn_len);
 	if (exit->pio.in) {
 		rax_merge(vcpu, bytes,
-		          likely(r != NULL) ? r->ops->read(r->dev, port - r->base, bytes) : pio_read(vcpu, port, bytes));
+		          likely(r != NULL) ? r->ops->read(r->dev, port - r->base, bytes)
+		                            : pio_read(vcpu, port, bytes));
 	} else {
 		uint64_t value = trunc_bytes(vcpu->arch->gpr[GPR_RAX], bytes);
 		if (likely(r != NULL))

@@ -33,7 +33,8 @@ struct arch_vm {
 	uint64_t wall_clock_gpa;
 };
 
-// The last walk of a guest's tables for an instruction fetch, level by level. It is used again only when every
+#define FETCH_WALKS 4u
+// A walk of a guest's tables for an instruction fetch, level by level. It is used again only when every
 // entry it went through still reads the same, which makes it exactly a walk and costs a fifth of one.
 #define FETCH_WALK_NONE UINT64_C(1)
 struct fetch_walk {
@@ -46,11 +47,11 @@ struct fetch_walk {
 };
 
 // Instructions decoded lately, found again by their bytes.
-#define INSN_CACHE_ENTRIES 4u
+#define INSN_CACHE_ENTRIES 8u
 #define CODE_BYTES 16u // one more than an instruction can have
 struct insn_cache {
 	uint64_t code[CODE_BYTES / 8];
-	uint8_t mode; // enum emul_mode
+	uint8_t mode;          // enum emul_mode
 	struct emul_insn insn; // length 0: none
 };
 
@@ -85,7 +86,7 @@ struct arch_vcpu {
 	uint64_t system_time_msr, wall_clock_msr; // KVM clock, as written
 	uint32_t system_time_version;
 	struct guest_mtrr mtrr;
-	struct fetch_walk fetch;
+	struct fetch_walk fetch[FETCH_WALKS]; // by linear page
 	struct insn_cache insn_cache[INSN_CACHE_ENTRIES];
 	void *fpu; // XSAVE area, 64-byte aligned, features.xsave_bytes
 };

@@ -10,6 +10,7 @@ ends by itself. The runs go in parallel (GUEST_JOBS, default 2); a pytest case w
 import concurrent.futures
 import os
 import re
+import threading
 from dataclasses import dataclass, field
 
 import pytest
@@ -62,7 +63,8 @@ GUESTS = (
     Guest("hlt_wake"),
     Guest("mmio_forms"),
     Guest("wild_memory", bare=("bare-qemu",)),
-    Guest("triple_fault", final=False, bare=(), stop=r"triple-fault\b"),
+    Guest("triple_fault", final=False, bare=(), stop=r"triple-fault\b",
+          skip={"bochs-ryzen": "Bochs 2.7 stops itself at a triple fault of an SVM guest"}),
     Guest("port_storm"),
     Guest("msr_storm"),
     Guest("garbage", final=False, wild=True, stop=r".", seconds=30),
@@ -100,7 +102,9 @@ def module_path(guest):
         return BUILD / "guest" / guest.module
     path = WORK / "module"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(guest.module)
+    part = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")  # others may be reading it
+    part.write_bytes(guest.module)
+    part.replace(path)
     return path
 
 

@@ -132,7 +132,7 @@ static void vcpu_reset(struct vcpu *vcpu) {
 	arch->exception.valid = false;
 	arch->irq_taken = arch->nmi_pending = false;
 	arch->cr0_cache = 0;
-	arch->fetch.linear_page = FETCH_WALK_NONE;
+	for (unsigned i = 0; i < FETCH_WALKS; i++) arch->fetch[i].linear_page = FETCH_WALK_NONE;
 	msr_reset(vcpu);
 	fpu_reset(arch);
 	ops->vcpu_reset(vcpu);

@@ -13,6 +13,11 @@
 #include "kernel/lib/string.h"
 #include "mm/gmem.h"
 
+// Multiplicative hash of an instruction's first eight bytes to a cache entry.
+#define HASH_FACTOR UINT64_C(0x9e3779b97f4a7c15)
+#define HASH_SHIFT 61u
+_Static_assert(INSN_CACHE_ENTRIES == 1u << (64 - HASH_SHIFT), "every hash is an entry");
+
 // Iterations of a repeated string instruction an exit serves: bounds the handler, and interrupts are looked
 // at in between.
 #define REP_BUDGET 64u
@@ -192,16 +197,34 @@ static __attribute__((noinline)) void decode_failed(struct vcpu *vcpu, int err, 
 		guest_page_fault(vcpu, fault->error, ops->rip_get(vcpu) + have);
 }
 
+static inline struct insn_cache *cache_slot(struct vcpu *vcpu, const uint64_t *code) {
+	return &vcpu->arch->insn_cache[code[0] * HASH_FACTOR >> HASH_SHIFT];
+}
+
+static inline bool cache_holds(const struct insn_cache *c, const uint64_t *code, enum emul_mode mode) {
+	return c->code[0] == code[0] && c->code[1] == code[1] && c->mode == mode && c->insn.length != 0;
+}
+
+// The instruction at RIP when both its page and its bytes are remembered; 64-bit code only.
+static inline const struct emul_insn *decode_remembered(struct vcpu *vcpu, const struct guest_paging *paging) {
+	const struct gspace *g = &vcpu->vm->space;
+	uint64_t code[CODE_BYTES / 8], page, linear = ops->rip_get(vcpu);
+	if (page_offset(linear) > PAGE_BYTES - CODE_BYTES || !guest_fetch_remembered(vcpu, paging, linear, &page))
+		return NULL;
+	gpa_t at = gpa(page + page_offset(linear));
+	if (gmem_read64(g, at, &code[0]) < 0 || gmem_read64(g, gpa_add(at, 8), &code[1]) < 0) return NULL;
+	struct insn_cache *c = cache_slot(vcpu, code);
+	return cache_holds(c, code, EMUL_64) ? &c->insn : NULL;
+}
+
 // The instruction at RIP, in the vCPU's cache; NULL: a fault was raised or the VM stopped.
 static const struct emul_insn *fetch_decode(struct vcpu *vcpu, const struct guest_paging *paging, enum emul_mode mode) {
 	uint64_t code[CODE_BYTES / 8];
 	struct walk_fault fault;
 	fault.unreadable = false;
 	unsigned have = guest_fetch(vcpu, paging, code, &fault);
-	struct insn_cache *c = &vcpu->arch->insn_cache[(code[0] >> 8 ^ code[0] >> 16) % INSN_CACHE_ENTRIES];
-	if (likely(have == CODE_BYTES && c->code[0] == code[0] && c->code[1] == code[1] && c->mode == mode &&
-	           c->insn.length != 0))
-		return &c->insn;
+	struct insn_cache *c = cache_slot(vcpu, code);
+	if (have == CODE_BYTES && cache_holds(c, code, mode)) return &c->insn;
 	c->insn.length = 0;
 	unsigned usable = (unsigned)min_u64(have, EMUL_INSN_MAX);
 	int err = have > 0 ? emul_decode((const uint8_t *)code, usable, mode, &c->insn) : -ERR_TRUNC;
@@ -308,14 +331,14 @@ static bool plain_move(struct vcpu *vcpu, const struct emul_insn *insn, uint64_t
 	return true;
 }
 
-static void emulate(struct vcpu *vcpu, const uint64_t *device_gpa) {
+static __attribute__((noinline)) void emulate(struct vcpu *vcpu, const uint64_t *device_gpa) {
 	struct emulation e;
 	ops->paging_get(vcpu, &e.paging);
 	enum emul_mode mode = guest_mode(&e.paging);
 	const struct emul_insn *cached = fetch_decode(vcpu, &e.paging, mode);
 	if (cached == NULL) return;
 	vcpu->stat.emulated++;
-	if (likely(device_gpa != NULL) && plain_move(vcpu, cached, *device_gpa)) return;
+	if (device_gpa != NULL && plain_move(vcpu, cached, *device_gpa)) return;
 	const struct emul_insn insn = *cached;
 	e.hinted = device_gpa != NULL && one_access(&insn);
 	e.hint_gpa = e.hinted ? *device_gpa : 0;
@@ -348,4 +371,13 @@ static void emulate(struct vcpu *vcpu, const uint64_t *device_gpa) {
 }
 
 void guest_emulate(struct vcpu *vcpu) { emulate(vcpu, NULL); }
-void guest_emulate_device(struct vcpu *vcpu, uint64_t device_gpa) { emulate(vcpu, &device_gpa); }
+
+void guest_emulate_device(struct vcpu *vcpu, uint64_t device_gpa) {
+	struct guest_paging p;
+	ops->paging_get(vcpu, &p);
+	if (likely((p.efer & EFER_LMA) != 0 && (p.cs_access & SEG_L) != 0)) {
+		const struct emul_insn *insn = decode_remembered(vcpu, &p);
+		if (likely(insn != NULL) && plain_move(vcpu, insn, device_gpa)) return;
+	}
+	emulate(vcpu, &device_gpa);
+}

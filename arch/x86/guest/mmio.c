@@ -45,37 +45,35 @@ void mmio_write(struct vcpu *vcpu, uint64_t addr, unsigned bytes, uint64_t value
 		iobus_write(&vcpu->vm->mmio, addr, bytes, value);
 }
 
-void mmio_exit(struct vcpu *vcpu, const struct exit *exit) {
-	struct arch_vcpu *arch = vcpu->arch;
-	const struct memslot *slot = memslot_find(gspace_slots(&vcpu->vm->space), gpa_gfn(gpa(exit->fault.gpa)));
-	if (unlikely(arch->exception.valid || arch->irq_taken)) {
-		// The CPU was storing an event's frame, not executing an instruction.
-		vm_stop_reason(vcpu->vm, VM_END_CRASH, 0,
-		               "event delivery touched %#llx, which is no memory (rip %#llx)",
-		               (unsigned long long)exit->fault.gpa, (unsigned long long)ops->rip_get(vcpu));
-		return;
-	}
-	if (unlikely(exit->fault.table_walk)) {
-		vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "page table at %#llx, which is no memory (rip %#llx)",
-		               (unsigned long long)exit->fault.gpa, (unsigned long long)ops->rip_get(vcpu));
-		return;
-	}
-	if (unlikely(slot != NULL)) {
-		struct pt_mapping m;
-		// Mapped after all: the TLB was stale.
-		bool mapped = nested_translate(&vcpu->vm->nested, gpa(exit->fault.gpa), &m) == 0;
-		if (mapped && ((exit->fault.access & EXIT_ACCESS_WRITE) == 0 || (m.attr & PT_WRITE) != 0)) {
-			ops->flush(vcpu);
-			return;
-		}
-	}
-	if (unlikely((exit->fault.access & EXIT_ACCESS_FETCH) != 0)) {
-		vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "executes at %#llx, which is no memory (rip %#llx)",
-		               (unsigned long long)exit->fault.gpa, (unsigned long long)ops->rip_get(vcpu));
-		return;
-	}
-	if (likely(slot == NULL))
-		guest_emulate_device(vcpu, exit->fault.gpa);
+// Memory after all (a stale TLB entry, read-only memory), tables or code where no memory is, an event's frame.
+static __attribute__((noinline)) void unusual_fault(struct vcpu *vcpu, const struct exit *exit,
+                                                    const struct memslot *slot) {
+	const struct arch_vcpu *arch = vcpu->arch;
+	unsigned long long at = exit->fault.gpa, rip = ops->rip_get(vcpu);
+	struct pt_mapping m;
+	if (slot != NULL && nested_translate(&vcpu->vm->nested, gpa(exit->fault.gpa), &m) == 0 &&
+	    ((exit->fault.access & EXIT_ACCESS_WRITE) == 0 || (m.attr & PT_WRITE) != 0))
+		ops->flush(vcpu);
+	else if (arch->exception.valid || arch->irq_taken)
+		vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "event delivery touched %#llx, which is no memory (rip %#llx)", at,
+		               rip);
+	else if (exit->fault.table_walk)
+		vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "page table at %#llx, which is no memory (rip %#llx)", at, rip);
+	else if ((exit->fault.access & EXIT_ACCESS_FETCH) != 0)
+		vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "executes at %#llx, which is no memory (rip %#llx)", at, rip);
 	else
-		guest_emulate(vcpu);
+		guest_emulate(vcpu); // read-only memory: the write is dropped
+}
+
+void mmio_exit(struct vcpu *vcpu, const struct exit *exit) {
+	const struct arch_vcpu *arch = vcpu->arch;
+	uint64_t at = exit->fault.gpa;
+	const struct memslot *slot = NULL;
+	if (unlikely(!lapic_page(vcpu, at))) slot = memslot_find(gspace_slots(&vcpu->vm->space), gpa_gfn(gpa(at)));
+	// While an event was being delivered the CPU was storing its frame, not executing an instruction.
+	if (likely(slot == NULL && !arch->exception.valid && !arch->irq_taken && !exit->fault.table_walk &&
+	           (exit->fault.access & EXIT_ACCESS_FETCH) == 0))
+		guest_emulate_device(vcpu, at);
+	else
+		unusual_fault(vcpu, exit, slot);
 }

@@ -155,35 +155,18 @@ int guest_walk(struct vcpu *vcpu, const struct guest_paging *p, uint64_t linear,
 
 // ---- instruction fetch -----------------------------------------------------------------------------------------
 
-static uint32_t fetch_access(const struct guest_paging *p) { return PF_FETCH | (p->cpl == 3 ? PF_USER : 0u); }
-
-// The page's translation by the remembered walk, when nothing it depended on has changed.
-static inline bool fetch_remembered(const struct vcpu *vcpu, const struct guest_paging *p, uint64_t linear,
-                                    uint64_t *gpa_page) {
-	const struct fetch_walk *w = &vcpu->arch->fetch;
-	if (w->linear_page != (linear & ~(PAGE_BYTES - 1)) || w->cr3 != p->cr3 || w->cr0 != p->cr0 ||
-	    w->cr4 != p->cr4 || w->efer != p->efer || w->access != fetch_access(p))
-		return false;
-	for (unsigned i = 0; i < w->levels; i++) {
-		uint64_t now;
-		if (gmem_read64(&vcpu->vm->space, gpa(w->at[i]), &now) < 0 || now != w->entry[i]) return false;
-	}
-	*gpa_page = w->gpa_page;
-	return true;
-}
-
 // Walks and remembers; without paging, and in the other formats, there is nothing to remember.
 static int fetch_walk(struct vcpu *vcpu, const struct guest_paging *p, uint64_t linear, gpa_t *out,
                       struct walk_fault *fault) {
-	struct fetch_walk *w = &vcpu->arch->fetch;
+	struct fetch_walk *w = &vcpu->arch->fetch[(linear >> PAGE_SHIFT) % FETCH_WALKS];
 	uint64_t page;
-	if (fetch_remembered(vcpu, p, linear, &page)) {
+	if (guest_fetch_remembered(vcpu, p, linear, &page)) {
 		*out = gpa(page + page_offset(linear));
 		return 0;
 	}
 	w->levels = 0;
 	w->linear_page = FETCH_WALK_NONE;
-	int err = walk_traced(vcpu, p, linear, fetch_access(p), out, fault, w);
+	int err = walk_traced(vcpu, p, linear, guest_fetch_access(p), out, fault, w);
 	bool exact = w->levels > 0 || (p->cr0 & CR0_PG) == 0;
 	if (err < 0 || !exact) return err;
 	w->linear_page = linear & ~(PAGE_BYTES - 1);
@@ -191,14 +174,14 @@ static int fetch_walk(struct vcpu *vcpu, const struct guest_paging *p, uint64_t 
 	w->cr3 = p->cr3;
 	w->cr4 = p->cr4;
 	w->efer = p->efer;
-	w->access = fetch_access(p);
+	w->access = guest_fetch_access(p);
 	w->gpa_page = out->v & ~(PAGE_BYTES - 1);
 	return 0;
 }
 
 bool guest_fetch_word(struct vcpu *vcpu, const struct guest_paging *p, uint64_t linear, uint32_t *word) {
 	uint64_t page;
-	if (page_offset(linear) > PAGE_BYTES - sizeof *word || !fetch_remembered(vcpu, p, linear, &page))
+	if (page_offset(linear) > PAGE_BYTES - sizeof *word || !guest_fetch_remembered(vcpu, p, linear, &page))
 		return false;
 	return gmem_read32(&vcpu->vm->space, gpa(page + page_offset(linear)), word) == 0;
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "arch/x86/guest/vcpu.h"
+#include "mm/gmem.h"
 
 enum walk_access { WALK_WRITE = PF_WRITE, WALK_USER = PF_USER, WALK_FETCH = PF_FETCH };
 
@@ -20,6 +21,26 @@ __must_check int guest_walk(struct vcpu *vcpu, const struct guest_paging *paging
 // does not translate ends it; 0 and *fault filled when the first byte cannot).
 unsigned guest_fetch(struct vcpu *vcpu, const struct guest_paging *paging,
                      uint64_t code[static CODE_BYTES / 8], struct walk_fault *fault);
+static inline uint32_t guest_fetch_access(const struct guest_paging *p) {
+	return PF_FETCH | (p->cpl == 3 ? PF_USER : 0u);
+}
+
+// The code page's translation by the remembered walk, when nothing it depended on has changed: no more and no less
+// than a walk would give.
+static inline bool guest_fetch_remembered(const struct vcpu *vcpu, const struct guest_paging *p, uint64_t linear,
+                                          uint64_t *gpa_page) {
+	const struct fetch_walk *w = &vcpu->arch->fetch[(linear >> PAGE_SHIFT) % FETCH_WALKS];
+	if (w->linear_page != (linear & ~(PAGE_BYTES - 1)) || w->cr3 != p->cr3 || w->cr0 != p->cr0 ||
+	    w->cr4 != p->cr4 || w->efer != p->efer || w->access != guest_fetch_access(p))
+		return false;
+	for (unsigned i = 0; i < w->levels; i++) {
+		uint64_t now;
+		if (gmem_read64(&vcpu->vm->space, gpa(w->at[i]), &now) < 0 || now != w->entry[i]) return false;
+	}
+	*gpa_page = w->gpa_page;
+	return true;
+}
+
 // The four code bytes at a linear address, by the remembered walk; false when there is none that still holds, or
 // they cross a page: use guest_fetch, which remembers its walk.
 bool guest_fetch_word(struct vcpu *vcpu, const struct guest_paging *paging, uint64_t linear, uint32_t *word);

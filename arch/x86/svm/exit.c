@@ -115,9 +115,7 @@ static void decode_exception(struct vcpu *vcpu, const struct vmcb *v, struct exi
 
 static void decode_other(struct vcpu *vcpu, const struct vmcb *v, struct exit *x) {
 	uint64_t code = v->exit_code;
-	if (code == SVM_EXIT_NPF)
-		decode_nested_fault(v, x);
-	else if (code < SVM_EXIT_EXCEPTION)
+	if (code < SVM_EXIT_EXCEPTION)
 		decode_register_access(v, x);
 	else if (code < SVM_EXIT_INTR)
 		decode_exception(vcpu, v, x);
@@ -167,6 +165,10 @@ void svm_exit(struct arch_vcpu *arch) {
 	if (unlikely((v->exit_int_info & SVM_EVENT_VALID) != 0)) requeue_event(vcpu, v->exit_int_info);
 	if (code == SVM_EXIT_IOIO) {
 		decode_pio(v, &x);
+		goto handle;
+	}
+	if (code == SVM_EXIT_NPF) {
+		decode_nested_fault(v, &x);
 		goto handle;
 	}
 	x.insn_len = insn_length(vcpu, v, code);

@@ -25,7 +25,7 @@ include mk/check.mk
 include mk/run.mk
 
 help:
-	@sed -n 's/^## //p' mk/*.mk
+	@echo "Targets of make:"; sed -n 's/^## /  /p' mk/run.mk mk/check.mk mk/boot.mk mk/kernel.mk mk/guest.mk mk/tools.mk mk/unit.mk mk/fuzz.mk Makefile
 
 ## clean         remove everything that was built
 .PHONY: clean

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tools/run, the command of a new user: with a terminal and without one, with what is good and what is bad. Its
+demonstration guest is the Linux of tools/fetch-guest."""
+import subprocess
+import sys
+
+import pexpect
+import pytest
+
+from emulators import BUILD, ROOT
+
+WORK = BUILD / "run-test"
+LINUX = ROOT / "examples/linux.toml"
+SECONDS = 120
+
+
+def run(config, *flags):
+    done = subprocess.run([sys.executable, "tools/run", str(config), *flags], cwd=ROOT, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=2 * SECONDS)
+    return done.returncode, done.stdout, done.stderr
+
+
+def config(name, text):
+    WORK.mkdir(parents=True, exist_ok=True)
+    path = WORK / f"{name}.toml"
+    path.write_text(text)
+    return path
+
+
+def guest(name, kernel, memory="64M"):
+    return config(name, f'[[vm]]\nname = "{name}"\nmemory = "{memory}"\nkernel = "{kernel}"\ndebug_exit = 0xf4\n')
+
+
+def test_without_a_terminal_it_asks_linux_and_powers_off():
+    status, out, err = run(LINUX)
+    assert status == 0, out + err
+    assert "bulkhead: Bulkhead " in out
+    assert "x86_64 GNU/Linux\n" in out
+    assert "MemTotal:" in out
+    assert 'bulkhead: vm "linux" stopped: poweroff\n' in out
+    assert "warning" not in out.lower() + err.lower()
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("way", ["poweroff", "ctrl-a x"])
+def test_with_a_terminal_the_shell_is_the_users(way):
+    with open(WORK.parent / "run-terminal.log", "wb") as log:
+        child = pexpect.spawn(sys.executable, ["tools/run", str(LINUX)], cwd=ROOT, timeout=SECONDS, logfile=log,
+                              dimensions=(40, 110))
+        child.expect("Ctrl-a x ends QEMU, `poweroff -f` the guest")
+        child.expect("guest# ")
+        child.send("sleep 1000\r")
+        child.expect("sleep 1000\r")
+        child.send("\x03")  # Ctrl-C is the guest's
+        child.expect("guest# ")
+        child.send("echo $((6 * 7))\r")
+        child.expect("\n42\r")
+        child.expect("guest# ")
+        if way == "poweroff":
+            child.send("poweroff -f\r")
+            child.expect('vm "linux" stopped: poweroff')
+        else:
+            child.send("\x01x")
+        child.expect(pexpect.EOF)
+        child.close()
+        assert child.exitstatus == 0
+
+
+def test_another_guest_comes_to_its_end():
+    status, out, err = run(ROOT / "examples/bootsector.toml")
+    assert status == 0, out + err
+    assert 'vm "bootsector" stopped: debug-exit 0\n' in out
+
+
+def test_a_crash_is_a_failure():
+    status, out, err = run(guest("crash", "triple_fault.elf"))
+    assert status == 1
+    assert 'vm "crash" stopped: triple-fault' in out
+    assert err.startswith('run: vm "crash" stopped: triple-fault')
+
+
+def test_a_guest_without_end_is_a_failure():
+    WORK.mkdir(parents=True, exist_ok=True)
+    (WORK / "spin.bin").write_bytes(b"\xeb\xfe")  # jmp $
+    status, _, err = run(guest("spin", "spin.bin", "1M"), "--timeout", "15")
+    assert (status, err) == (1, "run: the time is over\n")
+
+
+@pytest.mark.parametrize("text, expected", [
+    ('[[vm]]\nname = "a"\nmemroy = "1M"\n', ":3:1: "),
+    ('[[vm]]\nname = "a"\nmemory = "1M"\nkernel = "none"\n', ':4:10: '),
+    ('[[vm]\n', ":1:"),
+])
+def test_an_error_names_the_users_own_file(text, expected):
+    path = config("wrong", text)
+    status, out, err = run(path)
+    assert (status, out) == (1, "")
+    assert err.startswith(f"{path}{expected}"), err
+
+
+def test_a_missing_configuration_is_named():
+    assert run(WORK / "none.toml") == (1, "", f"{WORK / 'none.toml'}: no such configuration file\n")

@@ -6,13 +6,14 @@ KERNEL_CFLAGS = -std=gnu11 $(OPT) -g -I. -ffreestanding -fno-builtin-printf -mge
 	-mcmodel=kernel -fno-pic -fno-pie -fstack-protector-strong -mstack-protector-guard=global \
 	-fno-asynchronous-unwind-tables -fno-omit-frame-pointer -fno-common -fno-strict-aliasing \
 	-ffunction-sections -fdata-sections -fcf-protection=none -DBULKHEAD_VERSION='"$(VERSION)"' $(WARN)
-# What runs between a guest's exit and its next entry is compiled for speed, the rest for size.
-HOT_C := $(filter arch/x86/emul/% arch/x86/guest/% arch/x86/svm/% arch/x86/vmx/% mm/gmem.c mm/memslot.c \
-	drivers/vdev/vlapic% drivers/vdev/vioapic.c drivers/vdev/vpic.c drivers/vdev/vuart.c kernel/run.c kernel/vm.c \
-	kernel/clock.c kernel/iobus.c kernel/timerq.c kernel/irqroute.c drivers/host/apic.c kernel/lib/string.c,$(KERNEL_C))
-COLD_C := $(addprefix arch/x86/guest/,acpi_tables.c board.c load.c report.c) arch/x86/svm/setup.c arch/x86/vmx/setup.c
+# What runs at nearly every exit is compiled for speed, the rest for size (figures: docs/BENCH.md).
+HOT_C := mm/gmem.c mm/memslot.c kernel/run.c kernel/vm.c kernel/clock.c kernel/iobus.c \
+	kernel/timerq.c kernel/irqroute.c kernel/lib/string.c drivers/host/apic.c \
+	$(addprefix drivers/vdev/,vlapic.c vlapic_reg.c vpic.c vuart.c) \
+	$(addprefix arch/x86/guest/,cpuid.c msr.c walk.c insn.c mmio.c pio.c hypercall.c event.c exit.c) \
+	$(addprefix arch/x86/svm/,state.c event.c length.c exit.c) $(addprefix arch/x86/vmx/,state.c event.c exit.c)
 OPT = -Os
-$(patsubst %.c,$(BUILD)/kernel/%.o,$(filter-out $(COLD_C),$(HOT_C))): OPT = -O2
+$(HOT_C:%.c=$(BUILD)/kernel/%.o): OPT = -O2 -falign-functions=1 -falign-jumps=1 -falign-loops=1 -falign-labels=1
 KERNEL_OBJ := $(KERNEL_C:%.c=$(BUILD)/kernel/%.o) $(KERNEL_ASM:%.asm=$(BUILD)/kernel/%.asm.o)
 KERNEL_ELF := $(BUILD)/bulkhead.elf
 

@@ -1,5 +1,5 @@
 ; SPDX-License-Identifier: Apache-2.0
-; The 256 interrupt entries. Each pushes a uniform frame (struct trap_frame, trap.h) and calls trap_enter.
+; The 256 entries of the IDT. Each pushes a uniform frame (struct trap_frame, trap.h) and calls trap_enter.
 ; Entered with interrupts off (interrupt gates), from the hypervisor only: there is no ring 3 here and a
 ; guest's interrupts arrive through the vendor's exit, so no SWAPGS decision exists.
 default rel
@@ -8,10 +8,10 @@ bits 64
 extern trap_enter
 
 section .text
-%macro stub 1
+; Exceptions: 16 bytes each; the CPU pushed an error code for some (SDM vol. 3, table 6-1; APM vol. 2, table 8-1).
+%macro exception_stub 1
 align 16
 	%if (%1 == 8) || (%1 >= 10 && %1 <= 14) || (%1 == 17) || (%1 == 21) || (%1 == 29) || (%1 == 30)
-	; the CPU pushed an error code (SDM vol. 3, table 6-1; APM vol. 2, table 8-1)
 	%else
 	push qword 0
 	%endif
@@ -19,15 +19,33 @@ align 16
 	jmp trap_common
 %endmacro
 
+; Interrupts: 8 bytes each, the vector as a signed byte.
+%macro interrupt_stub 1
+align 8
+	push byte %1 - 256 * (%1 >= 128)
+	jmp interrupt_common
+%endmacro
+
 align 16
 global trap_stubs
 trap_stubs:
 %assign vector 0
-%rep 256
-	stub vector
+%rep 32
+	exception_stub vector
+%assign vector vector + 1
+%endrep
+align 8
+global trap_interrupt_stubs
+trap_interrupt_stubs:
+%rep 224
+	interrupt_stub vector
 %assign vector vector + 1
 %endrep
 
+interrupt_common:
+	push qword [rsp]             ; the frame has the vector below the error code
+	mov qword [rsp + 8], 0
+	and qword [rsp], 0xff
 trap_common:
 	push r15
 	push r14

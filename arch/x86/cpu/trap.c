@@ -11,7 +11,8 @@
 #include "kernel/lib/panic.h"
 
 #define IDT_ENTRIES 256u
-#define STUB_BYTES 16u
+#define EXCEPTION_STUB_BYTES 16u
+#define INTERRUPT_STUB_BYTES 8u
 #define IDT_PRESENT_INT_GATE 0x8e00u // P, DPL 0, type 14 (SDM vol. 3, 6.14.1)
 
 struct idt_gate {
@@ -20,7 +21,7 @@ struct idt_gate {
 };
 _Static_assert(sizeof(struct idt_gate) == 16, "IDT gate");
 
-extern const unsigned char trap_stubs[IDT_ENTRIES * STUB_BYTES];
+extern const unsigned char trap_stubs[], trap_interrupt_stubs[];
 extern const struct trap_fixup __extable_start[], __extable_end[];
 
 static struct idt_gate idt[IDT_ENTRIES];
@@ -33,9 +34,16 @@ static const char *const exception_name[] = {
     "22",  "23",  "24",  "25",  "26",  "27",  "#HV", "#VC", "#SX", "31",
 };
 
+static uint64_t stub_of(unsigned vector) {
+	const unsigned char *stub = vector < HOST_VEC_FIRST
+	                                ? trap_stubs + vector * EXCEPTION_STUB_BYTES
+	                                : trap_interrupt_stubs + (vector - HOST_VEC_FIRST) * INTERRUPT_STUB_BYTES;
+	return (uint64_t)(uintptr_t)stub;
+}
+
 void trap_init(void) {
 	for (unsigned v = 0; v < IDT_ENTRIES; v++) {
-		uint64_t target = (uint64_t)(uintptr_t)trap_stubs + (uint64_t)v * STUB_BYTES;
+		uint64_t target = stub_of(v);
 		unsigned ist = v == VEC_NMI  ? TRAP_IST_NMI
 		               : v == VEC_DF ? TRAP_IST_DF
 		               : v == VEC_MC ? TRAP_IST_MC

@@ -1,20 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Makes a VM from its configuration: memory, nested tables, window, board, vCPUs; then the power-on state.
 // Everything is taken here; one goto ladder gives it back when a step fails.
-#include "arch/x86/cpu/insn.h"
 #include "arch/x86/cpu/percpu.h"
 #include "kernel/arch.h"
-#include "kernel/clock.h"
 #include "kernel/lib/string.h"
 #include "kernel/memory.h"
 #include "kernel/vm.h"
-#include "kernel/wallclock.h"
 
-#define LOW_HOLE_BASE UINT64_C(0xa0000) // VGA window and option ROMs: no memory on a PC
-#define LOW_HOLE_END UINT64_C(0xe0000)  // firmware area: memory, reserved in the map
-#define ONE_MIB UINT64_C(0x100000)
-#define LOW_END UINT64_C(0xc0000000) // RAM below 4 GiB ends here, devices follow
-#define HIGH_BASE (UINT64_C(4) << 30)
+#define HIGH_BASE (4 * GIB) // memory from here on follows that below the device hole
 
 static struct vm *table[CONFIG_VM_MAX];
 
@@ -40,26 +33,20 @@ static int slot_add(struct vm *vm, uint64_t gpa_base, uint64_t offset, uint64_t 
 	return err;
 }
 
-static void map_add(struct vm *vm, uint64_t base, uint64_t end, enum load_range_type type) {
-	if (end > base)
-		vm->map[vm->map_count++] = (struct load_range){.base = base, .bytes = end - base, .type = type};
-}
-
-// Guest memory: an offset into the VM's memory is the guest physical address, but for what lies above the
-// device hole; so large pages line up.
+// Guest memory behind the standard map. An offset into the VM's memory is the guest physical address, but for what
+// lies above the device hole; so large pages line up.
 static int memory_build(struct vm *vm) {
-	uint64_t bytes = align_down(vm->config->memory_bytes, PAGE_BYTES);
+	uint64_t bytes = vm->config->memory_bytes, low_end = 0;
 	struct frames_request request = FRAMES_REQUEST(FRAMES_GUEST, bytes / PAGE_BYTES);
 	int err = frames_alloc_extents(memory_frames(), &request, vm->extent, VM_EXTENT_MAX, &vm->extent_count);
-	if (err < 0) return err;
-	uint64_t low = min_u64(bytes, LOW_END);
-	err = slot_add(vm, 0, 0, LOW_HOLE_BASE);
-	if (err == 0) err = slot_add(vm, LOW_HOLE_END, LOW_HOLE_END, low - LOW_HOLE_END);
-	if (err == 0 && bytes > low) err = slot_add(vm, HIGH_BASE, low, bytes - low);
-	map_add(vm, 0, LOW_HOLE_BASE, LOAD_RAM);
-	map_add(vm, LOW_HOLE_END, ONE_MIB, LOAD_RESERVED);
-	map_add(vm, ONE_MIB, low, LOAD_RAM);
-	map_add(vm, HIGH_BASE, HIGH_BASE + (bytes - low), LOAD_RAM);
+	vm->map_count = load_map_standard(bytes, vm->map);
+	for (unsigned i = 0; err == 0 && i < vm->map_count;) {
+		uint64_t base = vm->map[i].base, end = base;
+		// Neighbours in the map are memory of different kinds in one slot.
+		for (; i < vm->map_count && vm->map[i].base == end; i++) end += vm->map[i].bytes;
+		err = slot_add(vm, base, base < HIGH_BASE ? base : low_end + (base - HIGH_BASE), end - base);
+		if (base < HIGH_BASE) low_end = end;
+	}
 	return err;
 }
 
@@ -124,6 +111,9 @@ out:
 int vm_reset(struct vm *vm) {
 	struct arch_why why = {.text = ""};
 	window_load(memory_cpu(this_cpu()->id), &vm->window);
+	// Stopped and at 0 before anything looks at it: devices never see it run backwards.
+	vm_clock_stop(vm);
+	vm_clock_zero(vm);
 	for (unsigned i = 0; i < vm->map_count; i++) {
 		int err = gmem_zero(&vm->space, gpa(vm->map[i].base), vm->map[i].bytes);
 		if (err < 0) return err;
@@ -132,9 +122,5 @@ int vm_reset(struct vm *vm) {
 	arch_vm_reset(vm);
 	int err = arch_vm_load(vm, &why);
 	if (err < 0) log_error("build", "vm \"%s\": %s", vm->name, why.text);
-	// Last: the guest's time begins where its first instruction does, its TSC at 0 as after a reset.
-	vm->clock_base_tsc = rdtsc();
-	vm->wall_base_s = wallclock_now_s();
-	arch_tsc_shift(vm, 0 - vm->clock_base_tsc - vm->tsc_offset);
 	return err;
 }

@@ -41,7 +41,7 @@ void run_input_interrupt(void) {
 void run_timer_program(struct vm *vm) {
 	struct cpu *cpu = this_cpu();
 	uint64_t next_ns = timerq_next(&vm->timers);
-	if (next_ns == TIMER_NEVER) return;
+	if (next_ns == TIMER_NEVER || !vm->clock_running) return; // a start of the clock comes back here
 	uint64_t tsc = vm->clock_base_tsc + clock_ns_to_tsc(next_ns);
 	if (cpu->timer_tsc != 0 && cpu->timer_tsc <= tsc && cpu->timer_tsc > rdtsc())
 		return; // fires earlier anyway
@@ -69,6 +69,7 @@ static bool wants_restart(const struct vm *vm) {
 static void vm_end(struct vm *vm) {
 	uint32_t code = vm->stop.code;
 	enum vm_end how = vm->stop.how;
+	vm_clock_stop(vm);
 	if (how == VM_END_CRASH) vm_report(vm);
 	log_info(NULL, "vm \"%s\" stopped: %s", vm->name, vm->stop.reason);
 	machine_vm_ended(vm, how, code);
@@ -76,6 +77,7 @@ static void vm_end(struct vm *vm) {
 	if (wants_restart(vm) && vm_reset(vm) == 0) {
 		log_info(NULL, "vm \"%s\" restarted", vm->name);
 		arch_vcpu_load(vm->vcpu[0]);
+		vm_clock_start(vm);
 		return;
 	}
 	for (unsigned i = 0; i < vm->vcpu_count; i++) vm->vcpu[i]->state = VCPU_STOPPED;
@@ -139,7 +141,7 @@ noreturn void run_start(void) {
 	window_load(memory_cpu(cpu->id), &vm->window);
 	cpu->vcpu = vm->vcpu[0];
 	arch_vcpu_load(cpu->vcpu);
-	vm->running = true;
 	vm->first_entry_tsc = rdtsc();
+	vm_clock_start(vm);
 	run_loop();
 }

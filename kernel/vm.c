@@ -4,27 +4,58 @@
 #include "kernel/vm.h"
 
 #include "arch/x86/cpu/insn.h"
+#include "kernel/arch.h"
 #include "kernel/clock.h"
+#include "kernel/lib/assert.h"
 #include "kernel/lib/fmt.h"
 #include "kernel/run.h"
 #include "kernel/vcpu.h"
 #include "kernel/vintc.h"
+#include "kernel/wallclock.h"
 
 #define NS_PER_S 1000000000u
 
 // ---- the clock -----------------------------------------------------------------------------------------------
 
-uint64_t vm_now_ns(const struct vm *vm) { return clock_tsc_to_ns(rdtsc() - vm->clock_base_tsc); }
-uint64_t vm_guest_tsc(const struct vm *vm) { return rdtsc() + vm->tsc_offset; }
+// The host TSC as the VM's clock sees it.
+static uint64_t tsc_now(const struct vm *vm) {
+	return likely(vm->clock_running) ? rdtsc() : vm->clock_stopped_tsc;
+}
+
+uint64_t vm_now_ns(const struct vm *vm) { return clock_tsc_to_ns(tsc_now(vm) - vm->clock_base_tsc); }
+uint64_t vm_guest_tsc(const struct vm *vm) { return tsc_now(vm) + vm->tsc_offset; }
 uint64_t vm_tsc_khz(const struct vm *vm __unused_arg) { return clock_tsc_khz(); }
 
 uint64_t vm_tsc_to_ns(const struct vm *vm, uint64_t tsc) {
-	uint64_t host = tsc - vm->tsc_offset, now = rdtsc();
+	uint64_t host = tsc - vm->tsc_offset, now = tsc_now(vm);
 	if ((int64_t)(host - now) < 0) host = now;
 	return clock_tsc_to_ns(host - vm->clock_base_tsc);
 }
 
 uint64_t vm_wall_seconds(const struct vm *vm) { return vm->wall_base_s + vm_now_ns(vm) / NS_PER_S; }
+
+void vm_clock_stop(struct vm *vm) {
+	if (!vm->clock_running) return;
+	vm->clock_stopped_tsc = rdtsc();
+	vm->clock_running = false;
+}
+
+void vm_clock_start(struct vm *vm) {
+	if (vm->clock_running) return;
+	// To the nearest second, since the seconds of the VM's wall clock are those of its clock.
+	vm->wall_base_s = (wallclock_now_ns() - vm_now_ns(vm) + NS_PER_S / 2) / NS_PER_S;
+	uint64_t stood = rdtsc() - vm->clock_stopped_tsc;
+	vm->clock_base_tsc += stood;
+	vm->clock_running = true;
+	arch_tsc_shift(vm, 0 - stood);
+	run_timer_program(vm);
+}
+
+void vm_clock_zero(struct vm *vm) {
+	assert(!vm->clock_running);
+	vm->clock_base_tsc = vm->clock_stopped_tsc;
+	arch_tsc_shift(vm, 0 - vm_guest_tsc(vm));
+}
 
 // ---- timers --------------------------------------------------------------------------------------------------
 

@@ -53,12 +53,14 @@ struct vm {
 	struct irqroute routes;
 	struct irqroute_table route_table;
 
-	struct timerq timers;    // on the VM's clock
-	uint64_t clock_base_tsc; // host TSC at which the VM's clock was 0
-	uint64_t tsc_offset;     // guest TSC = host TSC + offset
-	uint64_t wall_base_s;    // seconds since 1970 when the VM's clock was 0
+	struct timerq timers; // on the VM's clock
+	// The clock stands still while the VM is built, reset or paused: then the host TSC of the stop counts as now.
+	bool clock_running;
+	uint64_t clock_stopped_tsc; // host TSC at the stop
+	uint64_t clock_base_tsc;    // host TSC at which the VM's clock was 0
+	uint64_t tsc_offset;        // guest TSC = host TSC + offset
+	uint64_t wall_base_s;       // seconds since 1970 when the VM's clock was 0
 
-	bool running;
 	struct vm_stop stop;
 	uint64_t guest_errors;
 	struct log_bucket log;
@@ -71,10 +73,17 @@ struct vm *vm_get(uint32_t id);
 void vm_stop_reason(struct vm *vm, enum vm_end how, uint32_t code, const char *format, ...)
     __printf_like(4, 5);
 
+// The VM's clock, its guest TSC with it. Stopping a stopped clock or starting a running one does nothing. Both are
+// called on the CPU that runs the VM; the wall clock of the VM is set right at each start.
+void vm_clock_stop(struct vm *vm);
+void vm_clock_start(struct vm *vm);
+// Sets the stopped clock and the guest TSC to 0, as after power-on.
+void vm_clock_zero(struct vm *vm);
+
 // kernel/build: makes VM `id` from its configuration, ready to run; on error everything is given back and
 // one line named the cause.
 __must_check int vm_build(uint32_t id, const struct config_vm *config);
 void vm_destroy(struct vm *vm);
 // The power-on state, first and again: memory scrubbed, the guest loaded from the boot files, devices and
-// vCPUs reset, the clock at 0. A cause is logged on error.
+// vCPUs reset, the clock stopped at 0. A cause is logged on error.
 __must_check int vm_reset(struct vm *vm);

@@ -16,12 +16,12 @@
 #define RTC_B_BINARY 0x04u
 #define RTC_HOUR_PM 0x80u
 #define TRIES 1000000u
-#define NS_PER_S 1000000000u
+#define NS_PER_S UINT64_C(1000000000)
 
 enum { SECOND, MINUTE, HOUR, DAY, MONTH, YEAR, FIELDS };
 static const uint8_t field_index[FIELDS] = {0x00, 0x02, 0x04, 0x07, 0x08, 0x09};
 
-static uint64_t base_s, base_ns;
+static uint64_t wall_base_ns, clock_base_ns;
 
 static uint8_t rtc_read(uint8_t index) {
 	out8(RTC_INDEX, index);
@@ -60,12 +60,15 @@ void wallclock_init(void) {
 	if ((b & RTC_B_24H) == 0) v[HOUR] = v[HOUR] % 12 + (pm ? 12 : 0);
 	valid = valid && v[MONTH] >= 1 && v[MONTH] <= 12 && v[DAY] >= 1 && v[DAY] <= 31 && v[HOUR] < 24 &&
 	        v[MINUTE] < 60 && v[SECOND] < 60 && v[YEAR] < 100;
-	base_ns = clock_now_ns();
+	clock_base_ns = clock_now_ns();
+	uint64_t base_s = 0;
 	if (valid)
 		base_s =
 		    ((days_of(2000 + v[YEAR], v[MONTH], v[DAY]) * 24 + v[HOUR]) * 60 + v[MINUTE]) * 60 + v[SECOND];
 	else
 		log_warn("clock", "the RTC gives no plausible time: guests start at 1970-01-01");
+	// Read somewhere within that second: waiting for its end would cost the boot half of one.
+	wall_base_ns = base_s * NS_PER_S + NS_PER_S / 2;
 }
 
-uint64_t wallclock_now_s(void) { return base_s + (clock_now_ns() - base_ns) / NS_PER_S; }
+uint64_t wallclock_now_ns(void) { return wall_base_ns + (clock_now_ns() - clock_base_ns); }

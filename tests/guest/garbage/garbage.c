@@ -60,7 +60,10 @@ void guest_main(void) {
 		ticks = 0;
 		ioapic_route(PIN_PIT, LVT_NMI);
 		pit_periodic(TICKS_4MS);
-		struct trap t = CATCH({ run(code + (seed & 0xFFF)); });
+		struct trap t = CATCH({
+			irq_on(); // Bochs takes no interrupt for a guest that was entered with IF = 0
+			run(code + (seed & 0xFFF));
+		});
 		irq_off();
 		trap_load_idt();
 		ioapic_route(PIN_PIT, IOAPIC_MASKED);

@@ -5,8 +5,8 @@
 #include "tests/guest/lib/boot.h"
 #include "tests/guest/lib/chips.h"
 
-#define STORM 30000u
-#define BURST 256u
+#define STORM 8000u
+#define BURST 128u
 
 static uint32_t seed = 0x1234567;
 

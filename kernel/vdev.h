@@ -50,7 +50,13 @@ struct vdev {
 };
 
 extern const struct vdev_class vlapic_class, vioapic_class, vpic_class, vpit_class, vrtc_class, vpm_class,
-    vuart_class, vps2_class, vreset_class, vdebugexit_class;
+    vpci_class, vuart_class, vps2_class, vreset_class, vdebugexit_class;
+
+// ---- What the builder asks of a device ---------------------------------------------------------
+
+// Tells the CMOS the size of the guest's RAM the way a PC's firmware does (bytes; the part below 4 GiB,
+// counted from 0, and the part above). Once, after create.
+void vrtc_memory_set(struct vdev *vrtc, uint64_t below_4g_bytes, uint64_t above_4g_bytes);
 
 // ---- What a device may ask of its VM -----------------------------------------------------------
 

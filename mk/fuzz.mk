@@ -19,7 +19,8 @@ term_FUZZ_SRC = drivers/host/term.c kernel/lib/fmt.c
 
 FUZZ += vdev
 vdev_FUZZ_SRC = drivers/vdev/vuart.c drivers/vdev/vpit.c drivers/vdev/vrtc.c drivers/vdev/vrtc_calendar.c \
-	drivers/vdev/vpm.c drivers/vdev/vps2.c drivers/vdev/vreset.c drivers/vdev/vdebugexit.c $(VM_DOUBLE_SRC)
+	drivers/vdev/vpm.c drivers/vdev/vpci.c drivers/vdev/vps2.c drivers/vdev/vreset.c \
+	drivers/vdev/vdebugexit.c $(VM_DOUBLE_SRC)
 FUZZ += vintc
 vintc_FUZZ_SRC = $(VM_DOUBLE_SRC) $(VLAPIC_SRC) drivers/vdev/vioapic.c drivers/vdev/vpic.c
 

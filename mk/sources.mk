@@ -126,6 +126,7 @@ KERNEL_C := \
 	drivers/vdev/vrtc.c \
 	drivers/vdev/vrtc_calendar.c \
 	drivers/vdev/vpm.c \
+	drivers/vdev/vpci.c \
 	drivers/vdev/vps2.c \
 	drivers/vdev/vreset.c \
 	drivers/vdev/vdebugexit.c

@@ -60,12 +60,13 @@ UNIT += vioapic vpic
 vioapic_SRC = $(VM_DOUBLE_SRC) $(VLAPIC_SRC) drivers/vdev/vioapic.c
 vpic_SRC = $(VM_DOUBLE_SRC) drivers/vdev/vpic.c
 
-UNIT += vuart vpit vrtc vrtc_calendar vpm vps2 vreset vdebugexit ticks
+UNIT += vuart vpit vrtc vrtc_calendar vpm vpci vps2 vreset vdebugexit ticks
 vuart_SRC = drivers/vdev/vuart.c $(VM_DOUBLE_SRC)
 vpit_SRC = drivers/vdev/vpit.c $(VM_DOUBLE_SRC)
 vrtc_SRC = drivers/vdev/vrtc.c drivers/vdev/vrtc_calendar.c $(VM_DOUBLE_SRC)
 vrtc_calendar_SRC = drivers/vdev/vrtc_calendar.c
 vpm_SRC = drivers/vdev/vpm.c $(VM_DOUBLE_SRC)
+vpci_SRC = drivers/vdev/vpci.c $(VM_DOUBLE_SRC)
 vps2_SRC = drivers/vdev/vps2.c $(VM_DOUBLE_SRC)
 vreset_SRC = drivers/vdev/vreset.c $(VM_DOUBLE_SRC)
 vdebugexit_SRC = drivers/vdev/vdebugexit.c $(VM_DOUBLE_SRC)

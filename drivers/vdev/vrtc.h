@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The real-time clock and CMOS memory (drivers/vdev/vrtc.c): its saved record, and what the builder of a
-// VM stores in the CMOS.
+// The real-time clock and CMOS memory (drivers/vdev/vrtc.c): its saved record, and its NMI mask.
 #pragma once
 
 #include "kernel/vdev.h"
@@ -15,8 +14,5 @@ struct vrtc_state {
 	uint8_t reserved[7];           // zero
 };
 
-// Tells the CMOS the size of the guest's RAM the way a PC's firmware does (bytes; the part below 4 GiB,
-// counted from 0, and the part above). Once, after create.
-void vrtc_memory_set(struct vdev *vrtc, uint64_t below_4g_bytes, uint64_t above_4g_bytes);
 // Bit 7 of port 0x70: the guest masked NMI at its source.
 bool vrtc_nmi_masked(const struct vdev *vrtc);

@@ -16,7 +16,7 @@
 
 #define SECOND UINT64_C(1000000000)
 
-enum { UART, PIT, RTC, PM, PS2, RESET, DEBUG_EXIT, DEVICES };
+enum { UART, PIT, RTC, PM, PCI, PS2, RESET, DEBUG_EXIT, DEVICES };
 
 // Back end of the UART: a queue of input, and a running sum of what was sent.
 struct back {
@@ -59,6 +59,7 @@ static struct machine *machine_new(uint64_t now_ns) {
 	    [PIT] = {&vpit_class, {0}},
 	    [RTC] = {&vrtc_class, {0}},
 	    [PM] = {&vpm_class, {.index = 24}},
+	    [PCI] = {&vpci_class, {0}},
 	    [PS2] = {&vps2_class, {0}},
 	    [RESET] = {&vreset_class, {0}},
 	    [DEBUG_EXIT] = {&vdebugexit_class, {.base = 0xf4}},
@@ -124,7 +125,7 @@ static struct machine *twin(struct machine *m, uint64_t seconds, uint32_t damage
 
 static const uint16_t ports[] = {0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd, 0x3fe, 0x3ff, 0x40,  0x41, 0x42,
                                  0x43,  0x61,  0x70,  0x71,  0x71,  0x60,  0x64,  0x92,  0xcf9, 0xf4, 0x600,
-                                 0x602, 0x604, 0x605, 0x608, 0x609, 0x43,  0x40,  0x3f8, 0x601, 0x603};
+                                 0x602, 0x604, 0x605, 0x608, 0x609, 0xcf8, 0xcfc, 0xcfe, 0x601, 0x603};
 
 struct source {
 	const uint8_t *data;

@@ -73,7 +73,7 @@ static void fadt_names_the_fixed_hardware(void **state) {
 	assert_int_equal(le32(f + 64), 0x604);  // PM1a_CNT_BLK
 	assert_int_equal(le32(f + 76), 0x608);  // PM_TMR_BLK
 	assert_int_equal(f[108], 0x32);         // CENTURY
-	assert_int_equal(le16(f + 109), 0x07);  // legacy devices, 8042, no VGA
+	assert_int_equal(le16(f + 109), 0x05);  // legacy devices, no keyboard, no VGA
 	assert_int_equal(le32(f + 112), 0x565); // WBINVD, C1, no sleep button, RTC, 32-bit timer, reset
 	assert_int_equal(le64(f + 120), 0xcf9);
 	assert_int_equal(f[128], 0x06);

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// drivers/vdev/vreset.c: which writes to 0xCF9 and 0x92 reset the machine, and the record.
+// drivers/vdev/vreset.c: which writes to 0x92 reset the machine, and the record.
 #include "tests/unit/support.h"
 
 #include "drivers/vdev/vreset.h"
-#include "kernel/guestmap.h"
 #include "kernel/lib/err.h"
 #include "tests/unit/vm_double.h"
 
@@ -21,21 +20,6 @@ static int setup(void **state) {
 }
 static int teardown(void **state) { return (void)state, vm_double_destroy(&vm), 0; }
 
-static void cf9_resets_on_rst_cpu_only(void **state) {
-	(void)state;
-	out(0xcf9, 0x02);
-	assert_int_equal(in(0xcf9), 0x02);
-	out(0xcf9, 0x0a);
-	assert_int_equal(in(0xcf9), 0x0a);
-	assert_int_equal(vm.end_count, 0);
-	out(0xcf9, GUEST_RESET_VALUE);
-	assert_int_equal(vm.end_how, VM_END_RESET);
-	assert_int_equal(vm.end_count, 1);
-	// A 32-bit PCI configuration access next to it is not the reset register.
-	vm_double_out(&vm, 0xcf8, 4, 0xffffffff);
-	assert_int_equal(vm.end_count, 1);
-}
-
 static void port92_resets_and_keeps_a20(void **state) {
 	(void)state;
 	assert_int_equal(in(0x92), 0x02);
@@ -49,14 +33,12 @@ static void port92_resets_and_keeps_a20(void **state) {
 
 static void vreset_record_goes_round(void **state) {
 	(void)state;
-	out(0xcf9, 0x0a);
 	out(0x92, 0);
 	struct vreset_state *record = vm_double_save(dev);
 	dev->class->reset(dev);
 	assert_int_equal(vm_double_load(dev, record), 0);
-	assert_int_equal(in(0xcf9), 0x0a);
 	assert_int_equal(in(0x92), 0);
-	record->control = 0x04;
+	record->port92 = 0x04;
 	assert_int_equal(vm_double_load(dev, record), -ERR_FORMAT);
 	free(record);
 }
@@ -65,7 +47,6 @@ static void vreset_record_goes_round(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-	    TEST(cf9_resets_on_rst_cpu_only),
 	    TEST(port92_resets_and_keeps_a20),
 	    TEST(vreset_record_goes_round),
 	};

@@ -67,7 +67,8 @@ struct __packed acpi_fadt { // 5.2.9
 	char hypervisor_vendor[8];
 };
 enum { FADT_REVISION = 6, FADT_MINOR = 4 };
-enum { BOOT_LEGACY_DEVICES = 0x01, BOOT_8042 = 0x02, BOOT_NO_VGA = 0x04 };
+// No 8042: nothing is plugged into it, and a guest that looks for more waits long for answers. Its reset works.
+enum { BOOT_LEGACY_DEVICES = 0x01, BOOT_NO_VGA = 0x04 };
 enum {
 	FADT_WBINVD = 1 << 0,
 	FADT_PROC_C1 = 1 << 2,
@@ -253,7 +254,7 @@ static void fadt_build(uint8_t *out, uint64_t gpa, const struct plan *p) {
 	    .p_lvl2_lat = NO_C2,
 	    .p_lvl3_lat = NO_C3,
 	    .century = GUEST_CMOS_CENTURY,
-	    .iapc_boot_arch = BOOT_LEGACY_DEVICES | BOOT_8042 | BOOT_NO_VGA,
+	    .iapc_boot_arch = BOOT_LEGACY_DEVICES | BOOT_NO_VGA,
 	    .flags = FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_FIX_RTC | FADT_TMR_VAL_EXT |
 	             FADT_RESET_REG_SUP,
 	    .reset_reg = io_register(GUEST_RESET_PORT, 8, GAS_BYTE),

@@ -27,7 +27,20 @@ int board_lapic_create(struct vm *vm, unsigned vcpu_id, struct vdev **lapic) {
 	return device_create(vm, &vlapic_class, &config, lapic);
 }
 
+static void memory_tell(const struct vm *vm, struct vdev *rtc) {
+	uint64_t below = 0, above = 0;
+	for (unsigned i = 0; i < vm->map_count; i++) {
+		const struct load_range *r = &vm->map[i];
+		if (r->base < 4 * GIB)
+			below = r->base + r->bytes;
+		else
+			above += r->bytes;
+	}
+	vrtc_memory_set(rtc, below, above);
+}
+
 int board_create(struct vm *vm, struct arch_why *why) {
+	struct vdev *rtc;
 	const struct {
 		const struct vdev_class *class;
 		struct vdev_config config;
@@ -36,8 +49,9 @@ int board_create(struct vm *vm, struct arch_why *why) {
 	    {&vpic_class, {0}, &vm->pic},
 	    {&vioapic_class, {.base = GUEST_IOAPIC_GPA, .index = 0}, &vm->ioapic},
 	    {&vpit_class, {0}, NULL},
-	    {&vrtc_class, {0}, NULL},
+	    {&vrtc_class, {0}, &rtc},
 	    {&vpm_class, {0}, NULL},
+	    {&vpci_class, {0}, NULL},
 	    {&vps2_class, {0}, NULL},
 	    {&vreset_class, {0}, NULL},
 	    {&vuart_class,
@@ -50,6 +64,7 @@ int board_create(struct vm *vm, struct arch_why *why) {
 		fmt_print(why->text, sizeof why->text, "device %s: %s", board[i].class->name, err_name(err));
 		return err;
 	}
+	memory_tell(vm, rtc);
 	if (vm->config->debug_exit < 0) return 0;
 	const struct vdev_config config = {.base = (uint64_t)vm->config->debug_exit};
 	int err = device_create(vm, &vdebugexit_class, &config, NULL);

@@ -213,14 +213,16 @@ static const struct field_value reset_fields[] = {
     {VMCS_GUEST_PDPTE3, 0},
 };
 
-static const struct guest_segment data_reset = {.limit = 0xffff, .access = 0x93};
+// A constant expression for clang, too.
+#define DATA_RESET                                                                                           \
+	{ .limit = 0xffff, .access = 0x93 }
 static const struct guest_segment segment_reset[SEG_COUNT] = {
-    [SEG_ES] = data_reset,
+    [SEG_ES] = DATA_RESET,
     [SEG_CS] = {.base = 0xffff0000u, .limit = 0xffff, .access = 0x9b, .selector = 0xf000},
-    [SEG_SS] = data_reset,
-    [SEG_DS] = data_reset,
-    [SEG_FS] = data_reset,
-    [SEG_GS] = data_reset,
+    [SEG_SS] = DATA_RESET,
+    [SEG_DS] = DATA_RESET,
+    [SEG_FS] = DATA_RESET,
+    [SEG_GS] = DATA_RESET,
     [SEG_LDTR] = {.limit = 0xffff, .access = 0x82},
     [SEG_TR] = {.limit = 0xffff, .access = 0x8b},
 };

@@ -15,14 +15,14 @@ EFI_APP := $(BUILD)/BOOTX64.EFI
 
 $(BUILD)/efi/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(EFI_CFLAGS) -MMD -MP -c $< -o $@
+	@echo "  CC    $<"; $(CC) $(EFI_CFLAGS) -MMD -MP -c $< -o $@
 
 $(BUILD)/efi/loader.so: $(EFI_OBJ)
-	ld -nostdlib -znocombreloc -znoexecstack -shared -Bsymbolic --no-undefined --build-id=none \
+	@echo "  LD    $@"; ld -nostdlib -znocombreloc -znoexecstack -shared -Bsymbolic --no-undefined --build-id=none \
 		-T /usr/lib/elf_x86_64_efi.lds /usr/lib/crt0-efi-x86_64.o $(EFI_OBJ) -L /usr/lib -lgnuefi -o $@
 
 $(EFI_APP): $(BUILD)/efi/loader.so
-	SOURCE_DATE_EPOCH=0 objcopy -D -j .text -j .sdata -j .data -j .rodata -j .dynamic -j .dynsym -j .rel -j .rela \
+	@SOURCE_DATE_EPOCH=0 objcopy -D -j .text -j .sdata -j .data -j .rodata -j .dynamic -j .dynsym -j .rel -j .rela \
 		-j .rel.* -j .rela.* -j .reloc --target efi-app-x86_64 --subsystem=10 $< $@
 
 ## loader        the UEFI loader, build/BOOTX64.EFI
@@ -38,14 +38,14 @@ PROBE_ELF := $(BUILD)/bootprobe.elf
 
 $(BUILD)/probe/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(KERNEL_CFLAGS) -fno-stack-protector -MMD -MP -c $< -o $@
+	@echo "  CC    $<"; $(CC) $(KERNEL_CFLAGS) -fno-stack-protector -MMD -MP -c $< -o $@
 
 $(BUILD)/probe/%.o: %.asm
 	@mkdir -p $(@D)
-	$(NASM) -f elf64 -g -F dwarf -I./ -w+all -MD $(@:.o=.d) $< -o $@
+	@echo "  NASM  $<"; $(NASM) -f elf64 -g -F dwarf -I./ -w+all -MD $(@:.o=.d) $< -o $@
 
 $(PROBE_ELF): $(PROBE_OBJ) arch/x86/cpu/kernel.ld
-	ld -nostdlib -static -z max-page-size=4096 -z noexecstack --build-id=none -T arch/x86/cpu/kernel.ld $(PROBE_OBJ) -o $@
+	@echo "  LD    $@"; ld -nostdlib -static -z max-page-size=4096 -z noexecstack --build-id=none -T arch/x86/cpu/kernel.ld $(PROBE_OBJ) -o $@
 
 -include $(PROBE_OBJ:.o=.d)
 

@@ -37,31 +37,31 @@ GUEST_BIN := $(GUEST_FLAT:%=$(GUEST_DIR)/%.bin)
 
 $(GUEST_DIR)/64/%.o: tests/%.c
 	@mkdir -p $(@D)
-	$(CC) $(GUEST_CFLAGS) $(GUEST_CFLAGS64) -MMD -MP -c $< -o $@
+	@echo "  CC    $<"; $(CC) $(GUEST_CFLAGS) $(GUEST_CFLAGS64) -MMD -MP -c $< -o $@
 
 $(GUEST_DIR)/32/%.o: tests/%.c
 	@mkdir -p $(@D)
-	$(CC) $(GUEST_CFLAGS) $(GUEST_CFLAGS32) -MMD -MP -c $< -o $@
+	@echo "  CC    $<"; $(CC) $(GUEST_CFLAGS) $(GUEST_CFLAGS32) -MMD -MP -c $< -o $@
 
 $(GUEST_DIR)/64/%.asm.o: tests/%.asm
 	@mkdir -p $(@D)
-	$(NASM) -f elf64 -Ox -I./ -MD $(@:.o=.d) $< -o $@
+	@echo "  NASM  $<"; $(NASM) -f elf64 -Ox -I./ -MD $(@:.o=.d) $< -o $@
 
 $(GUEST_DIR)/32/%.asm.o: tests/%.asm
 	@mkdir -p $(@D)
-	$(NASM) -f elf32 -Ox -I./ -MD $(@:.o=.d) $< -o $@
+	@echo "  NASM  $<"; $(NASM) -f elf32 -Ox -I./ -MD $(@:.o=.d) $< -o $@
 
 .SECONDEXPANSION:
 $(GUEST_ELF64): $(GUEST_DIR)/%.elf: $$(call guest_obj,$$*,64) $(GUEST_LIB64_OBJ) $(GUEST_LD)
-	ld -m elf_x86_64 $(GUEST_LDFLAGS) $(filter %.o,$^) -o $@.64
-	objcopy -O elf32-i386 $@.64 $@
+	@echo "  LD    $@"; ld -m elf_x86_64 $(GUEST_LDFLAGS) $(filter %.o,$^) -o $@.64
+	@objcopy -O elf32-i386 $@.64 $@
 
 $(GUEST_ELF32): $(GUEST_DIR)/%.elf: $$(call guest_obj,$$*,32) $(GUEST_LIB32_OBJ) $(GUEST_LD)
-	ld -m elf_i386 $(GUEST_LDFLAGS) $(filter %.o,$^) -o $@
+	@echo "  LD    $@"; ld -m elf_i386 $(GUEST_LDFLAGS) $(filter %.o,$^) -o $@
 
 $(GUEST_BIN): $(GUEST_DIR)/%.bin: tests/guest/$$*/$$*.asm
 	@mkdir -p $(@D)
-	$(NASM) -f bin -Ox -I./ -MD $@.d $< -o $@
+	@echo "  NASM  $<"; $(NASM) -f bin -Ox -I./ -MD $@.d $< -o $@
 
 ## guests        the test guests, build/guest/*.elf and *.bin
 .PHONY: guests

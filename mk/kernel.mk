@@ -29,7 +29,7 @@ $(BUILD)/kernel/%.asm.o: %.asm
 FONT_PSF ?= /usr/share/consolefonts/Unifont-APL8x16.psf.gz
 $(BUILD)/gen/font.c: tools/psf2c.py $(FONT_PSF)
 	@mkdir -p $(@D)
-	$(PYTHON) tools/psf2c.py $(FONT_PSF) $@
+	@echo "  GEN   $@"; $(PYTHON) tools/psf2c.py $(FONT_PSF) $@
 $(FONT_PSF):
 	$(error $(FONT_PSF) is missing: tools/setup installs it (Debian package psf-unifont))
 
@@ -39,7 +39,7 @@ $(BUILD)/gen/dsdt.aml: arch/x86/guest/dsdt.asl
 	@mkdir -p $(@D)
 	@$(IASL) -we -p $(@:.aml=) $< > $(@:.aml=.log) 2>&1 || { cat $(@:.aml=.log); exit 1; }
 $(BUILD)/gen/dsdt.c: $(BUILD)/gen/dsdt.aml tools/bin2c.py
-	$(PYTHON) tools/bin2c.py $< $@ dsdt_aml
+	@echo "  GEN   $@"; $(PYTHON) tools/bin2c.py $< $@ dsdt_aml
 
 # Linked twice: the first image gives the symbol table (behind the text, so no function moves) of the second.
 KERNEL_LD := arch/x86/cpu/kernel.ld

@@ -16,7 +16,7 @@ check-tool: $(BULKHEAD_CHECK)
 
 $(BULKHEAD_CHECK): $(CHECK_SRC)
 	@mkdir -p $(@D)
-	$(CC) $(HOST_CFLAGS) -MM -MP -MT $@ $(CHECK_SRC) > $@.d
-	$(CC) $(HOST_CFLAGS) $(CHECK_SRC) -o $@
+	@$(CC) $(HOST_CFLAGS) -MM -MP -MT $@ $(CHECK_SRC) > $@.d
+	@echo "  CC    $@"; $(CC) $(HOST_CFLAGS) $(CHECK_SRC) -o $@
 
 -include $(BULKHEAD_CHECK).d

@@ -122,8 +122,8 @@ UNIT_BIN = $(UNIT:%=$(BUILD)/unit/test_%)
 .SECONDEXPANSION:
 $(BUILD)/unit/test_%: tests/unit/test_%.c $(UNIT_COMMON) $$($$*_SRC)
 	@mkdir -p $(@D)
-	$(CC) $(UNIT_CFLAGS) -MM -MP -MT $@ tests/unit/test_$*.c $(UNIT_COMMON) $($*_SRC) > $@.d
-	$(CC) $(UNIT_CFLAGS) tests/unit/test_$*.c $(UNIT_COMMON) $($*_SRC) -o $@ -lcmocka $($*_LIBS)
+	@$(CC) $(UNIT_CFLAGS) -MM -MP -MT $@ tests/unit/test_$*.c $(UNIT_COMMON) $($*_SRC) > $@.d
+	@echo "  CC    $@"; $(CC) $(UNIT_CFLAGS) tests/unit/test_$*.c $(UNIT_COMMON) $($*_SRC) -o $@ -lcmocka $($*_LIBS)
 
 ## unit          build and run the unit tests
 .PHONY: unit

@@ -35,8 +35,8 @@ FUZZ_BIN = $(FUZZ:%=$(BUILD)/fuzz/fuzz_%)
 
 $(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(UNIT_COMMON) $$($$*_FUZZ_SRC)
 	@mkdir -p $(@D)
-	$(CLANG) $(FUZZ_CFLAGS) -MM -MP -MT $@ tests/fuzz/fuzz_$*.c $(UNIT_COMMON) $($*_FUZZ_SRC) > $@.d
-	$(CLANG) $(FUZZ_CFLAGS) tests/fuzz/fuzz_$*.c $(UNIT_COMMON) $($*_FUZZ_SRC) -o $@
+	@$(CLANG) $(FUZZ_CFLAGS) -MM -MP -MT $@ tests/fuzz/fuzz_$*.c $(UNIT_COMMON) $($*_FUZZ_SRC) > $@.d
+	@echo "  CC    $@"; $(CLANG) $(FUZZ_CFLAGS) tests/fuzz/fuzz_$*.c $(UNIT_COMMON) $($*_FUZZ_SRC) -o $@
 
 ## fuzz          run every fuzz target for FUZZ_SECONDS each (default 5; make fuzz FUZZ_SECONDS=600)
 .PHONY: fuzz

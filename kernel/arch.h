@@ -31,6 +31,15 @@ void arch_vm_reset(struct vm *vm);
 // The state that stays in the CPU while a vCPU owns it (FPU, debug registers): in, and out again.
 void arch_vcpu_load(struct vcpu *vcpu);
 void arch_vcpu_save(struct vcpu *vcpu);
+// A vCPU as a versioned record (arch/x86/guest/record.h). Only while its state is not in a CPU: between
+// arch_vcpu_save and arch_vcpu_load, the VM's clock stopped. Every record has the same length.
+uint32_t arch_vcpu_record_bytes(void);
+uint16_t arch_vcpu_record_version(void);
+void arch_vcpu_record_save(struct vcpu *vcpu, void *record);
+// -ERR_FORMAT, -ERR_VERSION, -ERR_TRUNC, with a line in the log that names the field.
+__must_check int arch_vcpu_record_check(const struct vcpu *vcpu, const void *record, uint32_t bytes);
+// Checks, and only then changes anything; the guest TSC of the whole VM becomes the record's.
+__must_check int arch_vcpu_record_load(struct vcpu *vcpu, const void *record, uint32_t bytes);
 // Loads the guest image(s) of vm->config into its memory and sets vCPU 0 to the entry state.
 __must_check int arch_vm_load(struct vm *vm, struct arch_why *why);
 

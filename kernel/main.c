@@ -22,9 +22,12 @@
 #include "kernel/config.h"
 #include "kernel/lib/log.h"
 #include "kernel/lib/panic.h"
+#include "kernel/lib/string.h"
 #include "kernel/machine.h"
 #include "kernel/memory.h"
+#include "kernel/option.h"
 #include "kernel/run.h"
+#include "kernel/stress.h"
 #include "kernel/wallclock.h"
 
 #define STACK_MAIN_PAGES 4u
@@ -38,6 +41,7 @@ noreturn void kernel_entry(uint64_t record, uint64_t magic, uint64_t kernel_base
 
 static struct boot_info boot;
 static struct acpi_info acpi;
+static struct option option;
 static struct config config;
 static struct tsccal_result tsc;
 // Before mm is up: the stacks of the very first traps.
@@ -133,8 +137,19 @@ static int file_find(void *context, const char *path, struct source *file) {
 	return bootfile_find(path, file);
 }
 
+static void read_options(void) {
+	struct option_why why;
+	struct source file;
+	char text[BOOT_CMDLINE_BYTES];
+	if (option_parse(&option, boot.cmdline, strnlen(boot.cmdline, sizeof boot.cmdline), &why) < 0)
+		refuse(why.text);
+	if (bootfile_find(OPTION_FILE, &file) < 0) return;
+	if (file.bytes > sizeof text || source_read(&file, 0, text, file.bytes) < 0)
+		refuse(OPTION_FILE " is too long: at most 1024 bytes are allowed");
+	if (option_parse(&option, text, file.bytes, &why) < 0) refuse(why.text);
+}
+
 static void read_config(void) {
-	if (bootfile_init(&boot) < 0) refuse("the boot files cannot be mapped");
 	struct toml_report report = {.line = report_line};
 	const struct config_files files = {.find = file_find};
 	// Room that VMs can get: the large pages' alignment may cost a little of it.
@@ -168,9 +183,12 @@ noreturn void kernel_entry(uint64_t record, uint64_t magic, uint64_t kernel_base
 	bring_up_clock();
 	if (arch_init(&why) < 0) refuse(why.text);
 	log_info("arch", "%s", arch_backend_name());
+	if (bootfile_init(&boot) < 0) refuse("the boot files cannot be mapped");
+	read_options();
 	read_config();
 	start_console();
 	if (vm_build(0, &config.vm[0]) < 0) refuse("a VM could not be built");
+	if (stress_start(vm_get(0), &option) < 0) refuse("no memory for stress=save");
 	uint64_t hand_over_tsc = rdtsc() - boot.tsc_handoff;
 	log_info(NULL, "vm \"%s\" starts: %llu MiB, %u ms after hand-off, hypervisor holds %llu KiB",
 	         config.vm[0].name, (unsigned long long)(config.vm[0].memory_bytes / MIB),

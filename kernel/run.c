@@ -113,9 +113,16 @@ static __attribute__((noinline)) void serve(struct cpu *cpu, struct vcpu *vcpu) 
 	arch_vcpu_serve(vcpu, requests);
 }
 
-static __attribute__((noinline)) void idle(struct vcpu *vcpu) {
+void run_rest(struct vcpu *vcpu) {
 	if (console_step()) return;
 	if (__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) == 0) irq_wait();
+}
+
+static run_step_fn *step_enter = arch_vcpu_enter, *step_rest = run_rest;
+
+void run_steps_set(run_step_fn *enter, run_step_fn *rest) {
+	step_enter = enter;
+	step_rest = rest;
 }
 
 noreturn void run_loop(void) {
@@ -128,10 +135,10 @@ noreturn void run_loop(void) {
 			continue;
 		}
 		if (unlikely(vcpu->state != VCPU_READY)) {
-			idle(vcpu);
+			step_rest(vcpu);
 			continue;
 		}
-		arch_vcpu_enter(vcpu);
+		step_enter(vcpu);
 	}
 }
 

@@ -11,6 +11,12 @@ noreturn void run_start(void);
 // From the backend after every handled exit, on the CPU's empty stack, interrupts off.
 noreturn void run_loop(void);
 
+// The loop's last steps: into the guest (returns when something came at the last moment), and to rest when the vCPU
+// cannot run. Others may stand before them; once, before run_start.
+typedef void run_step_fn(struct vcpu *vcpu);
+void run_rest(struct vcpu *vcpu);
+void run_steps_set(run_step_fn *enter, run_step_fn *rest);
+
 // Interrupt side: something for this CPU's run loop.
 void run_timer_interrupt(void);
 void run_input_interrupt(void);

@@ -81,6 +81,9 @@ KERNEL_C := \
 	kernel/bootfile.c \
 	kernel/console.c \
 	kernel/machine.c \
+	kernel/option.c \
+	kernel/save.c \
+	kernel/stress.c \
 	kernel/vm.c \
 	kernel/build.c \
 	kernel/run.c \
@@ -101,6 +104,8 @@ KERNEL_C := \
 	$(BUILD)/gen/dsdt.c \
 	arch/x86/guest/load.c \
 	arch/x86/guest/report.c \
+	arch/x86/guest/record.c \
+	arch/x86/guest/save.c \
 	arch/x86/guest/arch.c \
 	arch/x86/svm/setup.c \
 	arch/x86/svm/vcpu.c \

@@ -104,9 +104,10 @@ def make_iso(iso, files, grub_cfg):
            "-boot-load-size", "4", "-boot-info-table", "-o", str(iso), str(tree)])
 
 
-def bulkhead_iso(iso, config, files):
-    """An ISO that boots Bulkhead with this bulkhead.toml text and `files` (name in the configuration -> path)."""
-    lines = ["multiboot2 /boot/bulkhead.elf", "module2 /bulkhead/bulkhead.toml bulkhead.toml"]
+def bulkhead_iso(iso, config, files, options=""):
+    """An ISO that boots Bulkhead with this bulkhead.toml text, `files` (name in the configuration -> path) and the
+    hypervisor's own `options`."""
+    lines = [f"multiboot2 /boot/bulkhead.elf {options}".rstrip(), "module2 /bulkhead/bulkhead.toml bulkhead.toml"]
     lines += [f"module2 /bulkhead/{name} {name}" for name in files]
     disc = {"boot/bulkhead.elf": KERNEL, "bulkhead/bulkhead.toml": config.encode()}
     disc |= {f"bulkhead/{name}": path for name, path in files.items()}

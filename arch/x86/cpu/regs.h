@@ -81,7 +81,9 @@
 // DR6, DR7 (SDM vol. 3, 18.2)
 #define DR6_FIXED UINT64_C(0xffff0ff0)
 #define DR6_BS BIT64(14)
+#define DR6_DEFINED (DR6_FIXED | MASK64(3, 0) | MASK64(15, 13) | BIT64(16))
 #define DR7_FIXED UINT64_C(0x400)
+#define DR7_RESERVED (MASK64(63, 32) | MASK64(15, 14) | BIT64(12))
 #define DR7_GD BIT64(13)
 
 // Exception vectors (SDM vol. 3, 6.15)
@@ -136,6 +138,8 @@ enum msr {
 // Segment selectors' attribute word as VMCS access rights keep them (SDM vol. 3, table 24-2); SVM packs
 // the same bits in 12 (converted in svm/).
 #define SEG_TYPE_MASK 0xfu
+#define SEG_TYPE_ACCESSED BIT32(0) // code and data
+#define SEG_TYPE_BUSY BIT32(1)     // TSS
 #define SEG_S BIT32(4)
 #define SEG_DPL_SHIFT 5u
 #define SEG_P BIT32(7)

@@ -98,8 +98,7 @@ static void fpu_reset(struct arch_vcpu *arch) {
 void arch_vcpu_load(struct vcpu *vcpu) {
 	struct arch_vcpu *arch = vcpu->arch;
 	if (features.xsave) {
-		xsetbv(0, features.xcr0_mask &
-		              (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM));
+		xsetbv(0, features.xcr0_mask & GUEST_XSTATE);
 		xrstor64(arch->fpu, UINT64_MAX);
 		xsetbv(0, arch->xcr0);
 	} else {
@@ -114,8 +113,7 @@ void arch_vcpu_save(struct vcpu *vcpu) {
 	struct arch_vcpu *arch = vcpu->arch;
 	if (features.xsave) {
 		arch->xcr0 = xgetbv(0); // XSETBV is not intercepted on every CPU
-		xsetbv(0, features.xcr0_mask &
-		              (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM));
+		xsetbv(0, features.xcr0_mask & GUEST_XSTATE);
 		xsave64(arch->fpu, UINT64_MAX);
 	} else {
 		fxsave64(arch->fpu);

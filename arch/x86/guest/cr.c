@@ -9,6 +9,7 @@
 #include "arch/x86/guest/event.h"
 #include "arch/x86/guest/insn.h"
 #include "arch/x86/guest/ops.h"
+#include "arch/x86/guest/record.h"
 #include "arch/x86/guest/walk.h"
 #include "kernel/vintc.h"
 #include "mm/gmem.h"
@@ -71,14 +72,18 @@ bool cr4_write(struct vcpu *vcpu, uint64_t value) {
 	return true;
 }
 
-bool efer_write(struct vcpu *vcpu, uint64_t value) {
-	struct guest_paging p;
-	ops->paging_get(vcpu, &p);
+uint64_t efer_allowed(const struct vcpu *vcpu) {
 	const struct cpuid_entry *ext = cpuid_find(&vcpu->vm->arch->cpuid, 0x80000001u, 0);
 	uint64_t allowed = EFER_SCE | EFER_LME | EFER_LMA;
 	if (ext != NULL && (ext->edx & CPUID81_EDX_NX) != 0) allowed |= EFER_NXE;
 	if (ext != NULL && (ext->edx & CPUID81_EDX_FFXSR) != 0) allowed |= EFER_FFXSR;
-	if ((value & ~allowed) != 0) return false;
+	return allowed;
+}
+
+bool efer_write(struct vcpu *vcpu, uint64_t value) {
+	struct guest_paging p;
+	ops->paging_get(vcpu, &p);
+	if ((value & ~efer_allowed(vcpu)) != 0) return false;
 	if ((p.cr0 & CR0_PG) != 0 && ((value ^ p.efer) & EFER_LME) != 0) return false;
 	ops->efer_set(vcpu, (value & ~EFER_LMA) | (p.efer & EFER_LMA)); // LMA is read-only
 	if (((value ^ p.efer) & EFER_NXE) != 0) ops->flush(vcpu);
@@ -195,16 +200,6 @@ void cr_exit(struct vcpu *vcpu, const struct exit *exit) {
 		guest_gp(vcpu);
 }
 
-// SDM vol. 2, "XSETBV": XCR0 only, x87 always, AVX needs SSE, the MPX and AVX-512 groups whole.
-static bool xcr0_valid(const struct vcpu *vcpu, uint64_t value) {
-	if ((value & ~cpuid_xcr0_mask(&vcpu->vm->arch->cpuid)) != 0 || (value & XCR0_X87) == 0) return false;
-	if ((value & XCR0_AVX) != 0 && (value & XCR0_SSE) == 0) return false;
-	uint64_t avx512 = XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM;
-	if ((value & avx512) != 0 && ((value & avx512) != avx512 || (value & XCR0_AVX) == 0)) return false;
-	uint64_t mpx = XCR0_BNDREGS | XCR0_BNDCSR;
-	return (value & mpx) == 0 || (value & mpx) == mpx;
-}
-
 void xsetbv_exit(struct vcpu *vcpu, const struct exit *exit) {
 	struct arch_vcpu *arch = vcpu->arch;
 	uint64_t value = (arch->gpr[GPR_RDX] << 32) | (arch->gpr[GPR_RAX] & UINT32_MAX);
@@ -214,7 +209,8 @@ void xsetbv_exit(struct vcpu *vcpu, const struct exit *exit) {
 		guest_ud(vcpu);
 		return;
 	}
-	if (p.cpl != 0 || (uint32_t)arch->gpr[GPR_RCX] != 0 || !xcr0_valid(vcpu, value)) {
+	if (p.cpl != 0 || (uint32_t)arch->gpr[GPR_RCX] != 0 ||
+	    !vcpu_record_xcr0_valid(value, cpuid_xcr0_mask(&vcpu->vm->arch->cpuid))) {
 		guest_gp(vcpu);
 		return;
 	}

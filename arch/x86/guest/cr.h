@@ -11,5 +11,6 @@ __must_check bool cr0_write(struct vcpu *vcpu, uint64_t value);
 __must_check bool cr3_write(struct vcpu *vcpu, uint64_t value);
 __must_check bool cr4_write(struct vcpu *vcpu, uint64_t value);
 __must_check bool efer_write(struct vcpu *vcpu, uint64_t value);
-// Bits of CR4 the guest may set, from its CPUID model.
+// Bits of CR4 and EFER the guest may set, from its CPUID model; LMA among EFER's, which follows CR0.PG.
 uint64_t cr4_allowed(const struct vcpu *vcpu);
+uint64_t efer_allowed(const struct vcpu *vcpu);

@@ -71,6 +71,14 @@ struct vendor_ops {
 	void (*irq_window)(struct vcpu *vcpu, bool on);
 	void (*nmi_window)(struct vcpu *vcpu, bool on);
 	void (*inject)(struct vcpu *vcpu, const struct guest_event *event);
+	// For records: the event in the injection field (false: none); what holds events back, GUEST_BLOCK_* (an NMI
+	// that still waits there does not block); a #DB that the last instruction earned and that follows it, as bits
+	// of DR6.
+	bool (*event_get)(const struct vcpu *vcpu, struct guest_event *event);
+	uint8_t (*blocking_get)(const struct vcpu *vcpu);
+	void (*blocking_set)(struct vcpu *vcpu, uint8_t blocking);
+	uint64_t (*debug_pending_get)(const struct vcpu *vcpu);
+	void (*debug_pending_set)(struct vcpu *vcpu, uint64_t dr6_bits);
 
 	void (*tsc_offset_set)(struct vcpu *vcpu, uint64_t offset);
 	// Drops the guest's cached translations before its next instruction.

@@ -46,6 +46,11 @@ enum guest_event_type { // SDM vol. 3, table 24-16, interruption type
 	EVENT_SOFT_EXCEPTION = 6,
 };
 
+// What holds events back (SDM vol. 3, table 24-3 "Format of Interruptibility State").
+#define GUEST_BLOCK_STI BIT32(0)    // STI has just set IF: one instruction without interrupts
+#define GUEST_BLOCK_MOV_SS BIT32(1) // the same after a load of SS, debug exceptions too
+#define GUEST_BLOCK_NMI BIT32(3)    // from the delivery of an NMI to its IRET
+
 struct guest_event {
 	uint8_t type; // enum guest_event_type
 	uint8_t vector;

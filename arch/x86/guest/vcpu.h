@@ -62,6 +62,9 @@ struct guest_mtrr {
 	uint64_t fixed[11];
 };
 
+// The state components that are switched with a vCPU, as bits of XCR0; the host's CPU may lack some.
+#define GUEST_XSTATE (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM)
+
 struct arch_vcpu {
 	uint64_t gpr[16];  // +0    x86 order; RSP is the backend's (ops->rsp_get)
 	uint64_t enter_pa; // +128  physical address of the VMCB / VMCS

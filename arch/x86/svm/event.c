@@ -42,7 +42,7 @@ void svm_irq_window(struct vcpu *vcpu, bool on) {
 static void step_start(struct svm_vcpu *svm) {
 	if (svm->stepping) return;
 	svm->stepping = true;
-	svm->guest_tf = (svm->vmcb->rflags & RFLAGS_TF) != 0;
+	svm->guest_flags = svm->vmcb->rflags & (RFLAGS_TF | RFLAGS_RF);
 	svm->vmcb->rflags |= RFLAGS_TF | RFLAGS_RF;
 }
 
@@ -66,7 +66,7 @@ bool svm_step_exit(struct vcpu *vcpu) {
 	if (!svm->stepping) return false;
 	svm->stepping = false;
 	svm->iret_wait = false;
-	if (svm->guest_tf) return false; // the guest steps too: this #DB is also its own
+	if ((svm->guest_flags & RFLAGS_TF) != 0) return false; // the guest steps too: this #DB is also its own
 	svm->vmcb->rflags &= ~RFLAGS_TF;
 	if ((svm->vmcb->dr6 & (DR6_BS | 0xf)) != DR6_BS) return false;
 	svm->vmcb->dr6 &= ~DR6_BS;
@@ -86,4 +86,44 @@ void svm_inject(struct vcpu *vcpu, const struct guest_event *event) {
 		svm->iret_wait = false;
 		svm->vmcb->intercept_misc1 |= SVM_ICPT1_IRET;
 	}
+}
+
+// ---- for records ----------------------------------------------------------------------------------------------------
+
+bool svm_event_get(const struct vcpu *vcpu, struct guest_event *event) {
+	uint64_t info = vmcb_of(vcpu)->event_inject;
+	uint64_t type = info >> SVM_EVENT_TYPE_SHIFT & SVM_EVENT_TYPE_MASK;
+	if ((info & SVM_EVENT_VALID) == 0) return false;
+	// The codes of the neutral types are the same, but for software interrupts.
+	*event = (struct guest_event){
+	    .type = (uint8_t)(type == SVM_EVENT_SOFT ? EVENT_SOFT_IRQ : type),
+	    .vector = (uint8_t)info,
+	    .has_error = (info & SVM_EVENT_HAS_ERROR) != 0,
+	    .error = (uint32_t)(info >> 32),
+	};
+	return true;
+}
+
+// The VMCB does not tell the shadow of STI from that of MOV SS; only the latter is possible with IF = 0.
+uint8_t svm_blocking_get(const struct vcpu *vcpu) {
+	const struct svm_vcpu *svm = svm_of(vcpu);
+	const struct vmcb *v = svm->vmcb;
+	struct guest_event waiting;
+	uint8_t blocking = 0;
+	if ((v->interrupt_shadow & SVM_SHADOW) != 0)
+		blocking = (v->rflags & RFLAGS_IF) != 0 ? GUEST_BLOCK_STI : GUEST_BLOCK_MOV_SS;
+	bool nmi_waits = svm_event_get(vcpu, &waiting) && waiting.type == EVENT_NMI;
+	bool iret_ahead = svm->iret_wait && v->rip == svm->iret_rip;
+	if ((svm->nmi_masked && !nmi_waits) || iret_ahead) blocking |= GUEST_BLOCK_NMI;
+	return blocking;
+}
+
+void svm_blocking_set(struct vcpu *vcpu, uint8_t blocking) {
+	struct svm_vcpu *svm = svm_of(vcpu);
+	struct vmcb *v = svm->vmcb;
+	bool shadow = (blocking & (GUEST_BLOCK_STI | GUEST_BLOCK_MOV_SS)) != 0;
+	v->interrupt_shadow = (v->interrupt_shadow & ~SVM_SHADOW) | (shadow ? SVM_SHADOW : 0);
+	svm->nmi_masked = (blocking & GUEST_BLOCK_NMI) != 0;
+	svm->iret_wait = false;
+	v->intercept_misc1 = (v->intercept_misc1 & ~SVM_ICPT1_IRET) | (svm->nmi_masked ? SVM_ICPT1_IRET : 0);
 }

@@ -4,6 +4,7 @@
 
 #include "arch/x86/cpu/features.h"
 #include "arch/x86/cpu/insn.h"
+#include "arch/x86/guest/event.h"
 #include "arch/x86/svm/svm.h"
 #include "mm/ept/npt.h"
 
@@ -19,6 +20,13 @@ static bool shadow_get(const struct vcpu *vcpu) {
 }
 static void shadow_clear(struct vcpu *vcpu) { vmcb_of(vcpu)->interrupt_shadow &= ~SVM_SHADOW; }
 static void tsc_offset_set(struct vcpu *vcpu, uint64_t offset) { vmcb_of(vcpu)->tsc_offset = offset; }
+// SVM keeps none: svm_advance raises the #DB itself.
+static uint64_t debug_pending_get(const struct vcpu *vcpu __unused_arg) { return 0; }
+static void debug_pending_set(struct vcpu *vcpu, uint64_t dr6_bits) {
+	if (dr6_bits == 0) return;
+	svm_dr6_set(vcpu, svm_dr6_get(vcpu) | dr6_bits);
+	guest_exception(vcpu, VEC_DB);
+}
 
 const struct vendor_ops svm_ops = {
     .name = "SVM",
@@ -69,6 +77,11 @@ const struct vendor_ops svm_ops = {
     .irq_window = svm_irq_window,
     .nmi_window = svm_nmi_window,
     .inject = svm_inject,
+    .event_get = svm_event_get,
+    .blocking_get = svm_blocking_get,
+    .blocking_set = svm_blocking_set,
+    .debug_pending_get = debug_pending_get,
+    .debug_pending_set = debug_pending_set,
     .tsc_offset_set = tsc_offset_set,
     .flush = svm_flush,
     .dump = svm_dump,

@@ -9,8 +9,6 @@ uint64_t svm_rip_get(const struct vcpu *vcpu) { return vmcb_of(vcpu)->rip; }
 void svm_rip_set(struct vcpu *vcpu, uint64_t rip) { vmcb_of(vcpu)->rip = rip; }
 uint64_t svm_rsp_get(const struct vcpu *vcpu) { return vmcb_of(vcpu)->rsp; }
 void svm_rsp_set(struct vcpu *vcpu, uint64_t rsp) { vmcb_of(vcpu)->rsp = rsp; }
-uint64_t svm_rflags_get(const struct vcpu *vcpu) { return vmcb_of(vcpu)->rflags; }
-void svm_rflags_set(struct vcpu *vcpu, uint64_t rflags) { vmcb_of(vcpu)->rflags = rflags | RFLAGS_FIXED; }
 uint8_t svm_cpl_get(const struct vcpu *vcpu) { return vmcb_of(vcpu)->cpl; }
 uint64_t svm_cr2_get(const struct vcpu *vcpu) { return vmcb_of(vcpu)->cr2; }
 void svm_cr2_set(struct vcpu *vcpu, uint64_t cr2) { vmcb_of(vcpu)->cr2 = cr2; }
@@ -18,6 +16,20 @@ uint64_t svm_dr6_get(const struct vcpu *vcpu) { return vmcb_of(vcpu)->dr6; }
 void svm_dr6_set(struct vcpu *vcpu, uint64_t dr6) { vmcb_of(vcpu)->dr6 = dr6; }
 uint64_t svm_dr7_get(const struct vcpu *vcpu) { return vmcb_of(vcpu)->dr7; }
 void svm_dr7_set(struct vcpu *vcpu, uint64_t dr7) { vmcb_of(vcpu)->dr7 = dr7; }
+
+// While a single step is ours (event.c) TF and RF in the VMCB are not the guest's.
+uint64_t svm_rflags_get(const struct vcpu *vcpu) {
+	const struct svm_vcpu *svm = svm_of(vcpu);
+	if (likely(!svm->stepping)) return svm->vmcb->rflags;
+	return (svm->vmcb->rflags & ~(RFLAGS_TF | RFLAGS_RF)) | svm->guest_flags;
+}
+void svm_rflags_set(struct vcpu *vcpu, uint64_t rflags) {
+	struct svm_vcpu *svm = svm_of(vcpu);
+	svm->vmcb->rflags = rflags | RFLAGS_FIXED;
+	if (likely(!svm->stepping)) return;
+	svm->guest_flags = rflags & (RFLAGS_TF | RFLAGS_RF);
+	svm->vmcb->rflags |= RFLAGS_TF | RFLAGS_RF;
+}
 
 static struct vmcb_seg *seg_of(struct vmcb *v, enum guest_seg seg) {
 	switch (seg) {
@@ -49,7 +61,7 @@ void svm_seg_set(struct vcpu *vcpu, enum guest_seg seg, const struct guest_segme
 	    .base = in->base,
 	};
 	// The privilege level lives apart from SS (APM vol. 2, 15.5.1 "CPL").
-	if (seg == SEG_SS) vmcb_of(vcpu)->cpl = (uint8_t)(access >> SEG_DPL_SHIFT & 3);
+	if (seg == SEG_SS) vmcb_of(vcpu)->cpl = (uint8_t)(in->access >> SEG_DPL_SHIFT & 3);
 }
 
 void svm_paging_get(const struct vcpu *vcpu, struct guest_paging *out) {

@@ -21,9 +21,9 @@ struct svm_vcpu {
 	// NMI masking (APM vol. 2, 15.20 has no virtual NMIs on this generation): after an injected NMI the IRET
 	// is intercepted; the mask ends when that IRET has completed.
 	bool nmi_masked;
-	bool iret_wait; // the IRET at iret_rip exited and has not been seen complete
-	bool stepping;  // RFLAGS.TF is ours: one instruction, to see it complete
-	bool guest_tf;  // what the guest has in RFLAGS.TF meanwhile
+	bool iret_wait;       // the IRET at iret_rip exited and has not been seen complete
+	bool stepping;        // RFLAGS.TF is ours: one instruction, to see it complete
+	uint64_t guest_flags; // what the guest has in RFLAGS.TF and RF meanwhile
 	uint64_t iret_rip;
 };
 
@@ -67,6 +67,9 @@ bool svm_event_waiting(const struct vcpu *vcpu);
 void svm_irq_window(struct vcpu *vcpu, bool on);
 void svm_nmi_window(struct vcpu *vcpu, bool on);
 void svm_inject(struct vcpu *vcpu, const struct guest_event *event);
+bool svm_event_get(const struct vcpu *vcpu, struct guest_event *event);
+uint8_t svm_blocking_get(const struct vcpu *vcpu);
+void svm_blocking_set(struct vcpu *vcpu, uint8_t blocking);
 // An IRET, or the #DB of our own single step; true when the #DB was only ours.
 void svm_iret_exit(struct vcpu *vcpu);
 bool svm_step_exit(struct vcpu *vcpu);

@@ -142,3 +142,49 @@ void vmx_debug_exit(struct vcpu *vcpu, uint32_t intr_info) {
 	if ((dr7 & DR7_GD) != 0) vmcs_writen(VMCS_GUEST_DR7, dr7 & ~DR7_GD);
 	vmx_shadow_clear(vcpu);
 }
+
+// ---- for records ------------------------------------------------------------------------------------------------
+
+bool vmx_event_get(const struct vcpu *vcpu, struct guest_event *event) {
+	if (!vmx_of(vcpu)->event_waiting) return false;
+	vmx_select(vcpu);
+	uint32_t info = vmcs_read32(VMCS_ENTRY_INTR_INFO),
+	         type = info >> VMX_INTR_TYPE_SHIFT & VMX_INTR_TYPE_MASK;
+	*event = (struct guest_event){
+	    .type = (uint8_t)type,
+	    .vector = (uint8_t)(info & VMX_INTR_VECTOR_MASK),
+	    .has_error = (info & VMX_INTR_HAS_ERROR) != 0,
+	};
+	if (event->has_error) event->error = vmcs_read32(VMCS_ENTRY_INTR_ERROR);
+	if (type == EVENT_SOFT_IRQ || type == EVENT_SOFT_EXCEPTION)
+		event->insn_len = (uint8_t)vmcs_read32(VMCS_ENTRY_INSN_LEN);
+	return true;
+}
+
+_Static_assert(VMX_BLOCKED_STI == GUEST_BLOCK_STI && VMX_BLOCKED_MOV_SS == GUEST_BLOCK_MOV_SS &&
+                   VMX_BLOCKED_NMI == GUEST_BLOCK_NMI,
+               "the neutral bits are those of the VMCS");
+#define BLOCKING (VMX_SHADOW | VMX_BLOCKED_NMI)
+
+uint8_t vmx_blocking_get(const struct vcpu *vcpu) {
+	vmx_select(vcpu);
+	return (uint8_t)(vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & BLOCKING);
+}
+
+void vmx_blocking_set(struct vcpu *vcpu, uint8_t blocking) {
+	vmx_select(vcpu);
+	vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY,
+	             (vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & ~BLOCKING) | (blocking & BLOCKING));
+}
+
+#define PENDING_BITS (VMX_DEBUG_BREAKPOINTS | VMX_DEBUG_ENABLED | VMX_DEBUG_BS)
+
+uint64_t vmx_debug_pending_get(const struct vcpu *vcpu) {
+	vmx_select(vcpu);
+	return vmcs_readn(VMCS_GUEST_PENDING_DEBUG) & PENDING_BITS;
+}
+
+void vmx_debug_pending_set(struct vcpu *vcpu, uint64_t dr6_bits) {
+	vmx_select(vcpu);
+	vmcs_writen(VMCS_GUEST_PENDING_DEBUG, dr6_bits & PENDING_BITS);
+}

@@ -150,6 +150,7 @@ enum vmx_reason {
 
 // Pending debug exceptions (table 24-4) and the exit qualification of #DB (table 27-1): bits of DR6.
 #define VMX_DEBUG_BREAKPOINTS UINT64_C(0xf)
+#define VMX_DEBUG_ENABLED BIT64(12) // in the pending field: one of them was enabled
 #define VMX_DEBUG_BD BIT64(13)
 #define VMX_DEBUG_BS BIT64(14)
 

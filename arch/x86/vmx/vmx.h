@@ -105,6 +105,11 @@ bool vmx_event_waiting(const struct vcpu *vcpu);
 void vmx_irq_window(struct vcpu *vcpu, bool on);
 void vmx_nmi_window(struct vcpu *vcpu, bool on);
 void vmx_inject(struct vcpu *vcpu, const struct guest_event *event);
+bool vmx_event_get(const struct vcpu *vcpu, struct guest_event *event);
+uint8_t vmx_blocking_get(const struct vcpu *vcpu);
+void vmx_blocking_set(struct vcpu *vcpu, uint8_t blocking);
+uint64_t vmx_debug_pending_get(const struct vcpu *vcpu);
+void vmx_debug_pending_set(struct vcpu *vcpu, uint64_t dr6_bits);
 // An event whose delivery this exit interrupted goes back to the neutral queue.
 void vmx_event_requeue(struct vcpu *vcpu);
 // An exit for #DB: what the CPU would have left in DR6 and DR7. For INT1 also RIP.

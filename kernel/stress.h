@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// stress=save:N (kernel/option.h): proof that a VM is no more than its records. Every N entries into the guest or
+// rests of the CPU all state of the VM is saved, the VM reset, and the state loaded again.
+#pragma once
+
+#include "kernel/option.h"
+#include "kernel/vm.h"
+
+// After the VM is built, before it runs; nothing is done, and nothing costs anything, without the option.
+// -ERR_NOMEM.
+__must_check int stress_start(const struct vm *vm, const struct option *option);

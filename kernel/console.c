@@ -1,11 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
-// One VM owns the console: its serial port is the host's, byte for byte, after the boot log.
+// One VM owns the console: its serial port is the host's, byte for byte, after the boot log. When it writes faster
+// than the slowest sink sends, its transmitter stays full meanwhile; a sink that takes nothing at all is not waited
+// for, and what it loses is counted (drivers/host/console).
 #include "kernel/console.h"
 
 #include "drivers/host/console.h"
+#include "kernel/clock.h"
 
-static void guest_write(struct chardev *self __unused_arg, const uint8_t *bytes, size_t count) {
-	console_write(bytes, count);
+// No byte in this time: a serial port at 300 baud still sends thirty.
+#define DEAD_NS UINT64_C(1000000000)
+
+static struct {
+	bool held; // the guest waits for output_ready
+	bool dead; // as sinks are: the guest need not wait
+	uint64_t sent, sent_ns;
+} output;
+
+// Looks at the backlog anew; true when the guest should not wait.
+static bool output_room(void) {
+	uint64_t sent, now = clock_now_ns();
+	if (!console_backlog(&sent)) return true;
+	if (!output.held || sent != output.sent) {
+		if (sent != output.sent) output.dead = false;
+		output.sent = sent;
+		output.sent_ns = now;
+	}
+	if (now - output.sent_ns >= DEAD_NS) output.dead = true;
+	return output.dead;
+}
+
+static bool guest_write(struct chardev *self __unused_arg, const uint8_t *bytes, size_t count) {
+	if (likely(console_write(bytes, count)) || output_room()) return true;
+	output.held = true;
+	return false;
 }
 
 static size_t guest_read(struct chardev *self __unused_arg, uint8_t *bytes, size_t count) {
@@ -14,11 +41,26 @@ static size_t guest_read(struct chardev *self __unused_arg, uint8_t *bytes, size
 
 static struct chardev guest_port = {.write = guest_write, .read = guest_read};
 
+static void output_release(void) {
+	if (!output.held || !output_room()) return;
+	output.held = false;
+	guest_port.output_ready(guest_port.device);
+}
+
 struct chardev *console_chardev(uint32_t vm_id) {
 	return vm_id == 0 ? &guest_port : NULL;
 }
 
 void console_serve(void) {
 	if (console_poll() && guest_port.input_ready != NULL) guest_port.input_ready(guest_port.device);
-	console_step();
+	(void)console_step();
+	output_release();
 }
+
+bool console_idle(void) {
+	bool more = console_step();
+	output_release();
+	return more;
+}
+
+void console_tick(void) { output_release(); }

@@ -9,3 +9,7 @@
 struct chardev *console_chardev(uint32_t vm_id);
 // Takes host input and offers it to the VM; called from the run loop, bounded.
 void console_serve(void);
+// One bounded piece of pending output; true when more remains. For an idle CPU.
+bool console_idle(void);
+// Now and then while the VM runs: a serial port that died sends no interrupt that would let the VM go on.
+void console_tick(void);

@@ -8,11 +8,18 @@
 #include "drivers/host/console.h"
 #include "kernel/arch.h"
 #include "kernel/lib/assert.h"
+#include "kernel/lib/bits.h"
 #include "kernel/lib/fmt.h"
 #include "kernel/lib/log.h"
 #include "kernel/symbols.h"
+#include "mm/insn.h"
 
 #define BACKTRACE_MAX 24u
+#define BACKTRACE_BYTES (UINT64_C(16) * KIB)
+#define CALL_REL32 0xe8u
+#define CALL_GROUP 0xffu
+#define CALL_MODRM_MASK 0x38u
+#define CALL_MODRM 0x10u
 
 extern const unsigned char __image_start[], __text_end[], __rodata_end[], __image_end[];
 
@@ -37,21 +44,27 @@ static void say_address(const char *what, uint64_t address) {
 		say("%s %#llx", what, (unsigned long long)address);
 }
 
-// A frame pointer is followed only while it points into a stack that can be read: upwards, aligned, near.
-static bool frame_plausible(uint64_t fp, uint64_t low) {
-	return (fp & 7) == 0 && fp > low && fp - low < 64 * KIB;
+// A return address is what points into the text, just behind a CALL: E8 rel32, or FF /2 with a register or memory
+// operand (2 to 7 bytes; SDM vol. 2 "CALL").
+static bool behind_call(uint64_t address) {
+	const uint8_t *at = (const uint8_t *)(uintptr_t)address;
+	if (at[-5] == CALL_REL32) return true;
+	for (unsigned length = 2; length <= 7; length++)
+		if (at[-(int)length] == CALL_GROUP && (at[1 - (int)length] & CALL_MODRM_MASK) == CALL_MODRM) return true;
+	return false;
 }
 
-static void backtrace(uint64_t fp, uint64_t sp) {
-	uint64_t low = sp - 1;
-	for (unsigned i = 0; i < BACKTRACE_MAX && frame_plausible(fp, low); i++) {
-		const uint64_t *frame = (const uint64_t *)(uintptr_t)fp;
-		uint64_t address = frame[1];
-		if (address < (uint64_t)(uintptr_t)__image_start || address >= (uint64_t)(uintptr_t)__text_end)
-			return;
-		say_address("  called from", address);
-		low = fp;
-		fp = frame[0];
+// The hypervisor keeps no frame pointers (they would cost some forty instructions an exit): the stack is searched for
+// return addresses, so a stale one may stand among them.
+static void backtrace(uint64_t sp) {
+	uint64_t text = (uint64_t)(uintptr_t)__image_start + 8, end = (uint64_t)(uintptr_t)__text_end;
+	unsigned found = 0;
+	for (uint64_t at = align_up(sp, 8); found < BACKTRACE_MAX && at - sp < BACKTRACE_BYTES; at += 8) {
+		uint64_t value;
+		if (mm_load64((uintptr_t)at, &value) < 0) return; // the end of the stack
+		if (value < text || value >= end || !behind_call(value)) continue;
+		say_address("  called from", value);
+		found++;
 	}
 }
 
@@ -67,7 +80,7 @@ static void say_registers(const struct panic_regs *r) {
 	    (unsigned long long)r->cr4);
 }
 
-static noreturn void stop(const struct panic_regs *r, uint64_t fp, uint64_t sp, const char *format,
+static noreturn void stop(const struct panic_regs *r, uint64_t sp, const char *format,
                           va_list args) {
 	irq_disable();
 	if (panicking)
@@ -81,7 +94,7 @@ static noreturn void stop(const struct panic_regs *r, uint64_t fp, uint64_t sp, 
 		say_address("rip", r->rip);
 		say_registers(r);
 	}
-	backtrace(fp, sp);
+	backtrace(sp);
 	const struct vcpu *vcpu = this_cpu()->vcpu;
 	if (vcpu != NULL) {
 		arch_vcpu_brief(vcpu, text, sizeof text);
@@ -95,14 +108,13 @@ static noreturn void stop(const struct panic_regs *r, uint64_t fp, uint64_t sp, 
 noreturn void panic(const char *format, ...) {
 	va_list args;
 	va_start(args, format);
-	uint64_t fp = read_rbp();
-	stop(NULL, fp, fp, format, args);
+	stop(NULL, read_rsp(), format, args);
 }
 
 noreturn void panic_regs(const struct panic_regs *regs, const char *format, ...) {
 	va_list args;
 	va_start(args, format);
-	stop(regs, regs->gpr[5], regs->gpr[4], format, args);
+	stop(regs, regs->gpr[4], format, args);
 }
 
 noreturn void assert_fail(const char *expr, const char *file, int line) {

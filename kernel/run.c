@@ -53,6 +53,7 @@ static void timers_serve(struct cpu *cpu, struct vm *vm) {
 	cpu->timer_due = false;
 	timerq_expire(&vm->timers, vm_now_ns(vm));
 	run_timer_program(vm);
+	console_tick();
 }
 
 // ---- the end of a VM ---------------------------------------------------------------------------------------------
@@ -114,7 +115,7 @@ static __attribute__((noinline)) void serve(struct cpu *cpu, struct vcpu *vcpu) 
 }
 
 void run_rest(struct vcpu *vcpu) {
-	if (console_step()) return;
+	if (console_idle()) return;
 	if (__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) == 0) irq_wait();
 }
 

@@ -4,7 +4,7 @@ WARN := -Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes -Wvla -Werror
 VERSION := 0.1
 KERNEL_CFLAGS = -std=gnu11 $(OPT) -g -I. -ffreestanding -fno-builtin-printf -mgeneral-regs-only -mno-red-zone \
 	-mcmodel=kernel -fno-pic -fno-pie -fstack-protector-strong -mstack-protector-guard=global \
-	-fno-asynchronous-unwind-tables -fno-omit-frame-pointer -fno-common -fno-strict-aliasing \
+	-fno-asynchronous-unwind-tables -fomit-frame-pointer -fno-common -fno-strict-aliasing \
 	-ffunction-sections -fdata-sections -fcf-protection=none -DBULKHEAD_VERSION='"$(VERSION)"' $(WARN)
 # What runs at nearly every exit is compiled for speed, the rest for size (figures: docs/BENCH.md).
 HOT_C := mm/gmem.c mm/memslot.c kernel/run.c kernel/vm.c kernel/clock.c kernel/iobus.c \
@@ -17,7 +17,7 @@ $(HOT_C:%.c=$(BUILD)/kernel/%.o): OPT = -O2 -falign-functions=1 -falign-jumps=1 
 KERNEL_OBJ := $(KERNEL_C:%.c=$(BUILD)/kernel/%.o) $(KERNEL_ASM:%.asm=$(BUILD)/kernel/%.asm.o)
 KERNEL_ELF := $(BUILD)/bulkhead.elf
 
-$(BUILD)/kernel/%.o: %.c
+$(BUILD)/kernel/%.o: %.c mk/kernel.mk
 	@mkdir -p $(@D)
 	@echo "  CC    $<"; $(CC) $(KERNEL_CFLAGS) -MMD -MP -c $< -o $@
 

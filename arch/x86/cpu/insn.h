@@ -39,6 +39,20 @@ static inline void wrmsr(uint32_t msr, uint64_t v) {
 	__asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)) : "memory");
 }
 
+// RDMSR of a register that may not exist: false on #GP (fixed up by trap.c), *v unchanged.
+static inline bool rdmsr_safe(uint32_t msr, uint64_t *v) {
+	uint32_t lo, hi, fault = 0;
+	__asm__ volatile("1: rdmsr\n"
+	                 "2:\n\t.pushsection .text.fixup,\"ax\",@progbits\n"
+	                 "3:\tmovl $1, %[fault]\n\tjmp 2b\n\t.popsection\n\t"
+	                 ".pushsection .extable,\"a\",@progbits\n\t.balign 4\n\t.long 1b - ., 3b - .\n\t.popsection"
+	                 : "=a"(lo), "=d"(hi), [fault] "+r"(fault)
+	                 : "c"(msr));
+	if (fault != 0) return false;
+	*v = (uint64_t)hi << 32 | lo;
+	return true;
+}
+
 static inline uint64_t rdtsc(void) {
 	uint32_t lo, hi;
 	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
@@ -141,9 +155,9 @@ static inline void sidt(struct desc_ptr *p) { __asm__ volatile("sidt %0" : "=m"(
 static inline void lidt(const struct desc_ptr *p) { __asm__ volatile("lidt %0" : : "m"(*p)); }
 static inline void lldt(uint16_t selector) { __asm__ volatile("lldt %0" : : "r"(selector)); }
 static inline void ltr(uint16_t selector) { __asm__ volatile("ltr %0" : : "r"(selector)); }
-static inline uint64_t read_rbp(void) {
+static inline uint64_t read_rsp(void) {
 	uint64_t v;
-	__asm__ volatile("mov %%rbp, %0" : "=r"(v));
+	__asm__ volatile("mov %%rsp, %0" : "=r"(v));
 	return v;
 }
 // Reloads every segment register after LGDT: CS by a far return, the data segments with `data`.

@@ -11,6 +11,7 @@
 #include "arch/x86/guest/msr.h"
 #include "arch/x86/guest/ops.h"
 #include "arch/x86/guest/pvclock.h"
+#include "arch/x86/guest/record.h"
 #include "kernel/lib/fmt.h"
 #include "kernel/lib/string.h"
 #include "kernel/memory.h"
@@ -83,15 +84,13 @@ void arch_vcpu_destroy(struct vcpu *vcpu) {
 
 // XSAVE area in its initial state: header all zero means every component at its reset value; MXCSR is taken from
 // the area by XRSTOR even then (SDM vol. 1, 13.6).
-#define FXSAVE_FCW_OFFSET 0u
-#define FXSAVE_MXCSR_OFFSET 24u
 #define FCW_RESET 0x0040u // SDM vol. 3, table 9-1
 #define MXCSR_RESET 0x1f80u
 
 static void fpu_reset(struct arch_vcpu *arch) {
 	memset(arch->fpu, 0, features.xsave_bytes);
-	put_le16((uint8_t *)arch->fpu + FXSAVE_FCW_OFFSET, FCW_RESET);
-	put_le32((uint8_t *)arch->fpu + FXSAVE_MXCSR_OFFSET, MXCSR_RESET);
+	put_le16((uint8_t *)arch->fpu + FXSAVE_FCW, FCW_RESET);
+	put_le32((uint8_t *)arch->fpu + FXSAVE_MXCSR, MXCSR_RESET);
 	arch->xcr0 = XCR0_X87;
 }
 

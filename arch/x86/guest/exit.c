@@ -75,7 +75,10 @@ static void on_iret(struct vcpu *vcpu, const struct exit *exit __unused_arg) {
 static void on_hlt(struct vcpu *vcpu, const struct exit *exit) {
 	guest_skip(vcpu, exit);
 	vcpu->stat.halts++;
-	if (!guest_event_wakes(vcpu)) vcpu->state = VCPU_BLOCKED;
+	if (guest_event_wakes(vcpu))
+		vcpu_request(vcpu, VCPU_REQ_EVENT);
+	else
+		vcpu->state = VCPU_BLOCKED;
 }
 
 static void on_exception(struct vcpu *vcpu, const struct exit *exit) {

@@ -15,13 +15,10 @@
 
 #define TYPE_CODE 8u
 #define TYPE_LDT 2u
-#define TYPE_TSS16_BUSY 3u
-#define TYPE_TSS_BUSY 11u
+#define TYPE_TSS16 1u // busy or not: LTR makes it so, and some CPUs keep the type from before
+#define TYPE_TSS 9u
 
 #define FXSAVE_BYTES 512u
-#define FXSAVE_MXCSR 24u
-#define FXSAVE_MXCSR_MASK 28u
-#define MXCSR_MASK_DEFAULT 0xffbfu // when the area's own mask is 0 (SDM vol. 1, 11.6.6)
 #define XSAVE_HEADER_BYTES 64u
 
 struct check {
@@ -83,7 +80,8 @@ static bool segment_type_valid(const struct check *c, unsigned n) {
 	bool system = (s->access & SEG_S) == 0;
 	switch (n) {
 	case SEG_TR:
-		return usable(s) && system && (type == TYPE_TSS_BUSY || (type == TYPE_TSS16_BUSY && !c->long_mode));
+		type &= ~SEG_TYPE_BUSY;
+		return usable(s) && system && (type == TYPE_TSS || (type == TYPE_TSS16 && !c->long_mode));
 	case SEG_LDTR: return !usable(s) || (system && type == TYPE_LDT);
 	default: break;
 	}
@@ -207,9 +205,8 @@ bool vcpu_record_xcr0_valid(uint64_t value, uint64_t allowed) {
 static const char *fpu_check(const struct check *c) {
 	const struct vcpu_record *r = c->r;
 	const uint8_t *area = r->xsave;
-	uint32_t mask = le32(area + FXSAVE_MXCSR_MASK);
 	if (r->xsave_bytes != c->limits->xsave_bytes) return "xsave_bytes";
-	if ((le32(area + FXSAVE_MXCSR) & ~(mask != 0 ? mask : MXCSR_MASK_DEFAULT)) != 0) return "mxcsr";
+	if ((le32(area + FXSAVE_MXCSR) & ~vcpu_record_mxcsr_mask(area)) != 0) return "mxcsr";
 	if (c->limits->xstate == 0) return NULL;
 	if ((le64(area + FXSAVE_BYTES) & ~c->limits->xstate) != 0) return "xsave header";
 	for (unsigned at = 8; at < XSAVE_HEADER_BYTES; at += 8)

@@ -7,13 +7,18 @@
 #include "arch/x86/guest/state.h"
 
 #define VCPU_RECORD_VERSION 1u
+// In the XSAVE area (SDM vol. 1, table 13-1).
+#define FXSAVE_FCW 0u
+#define FXSAVE_MXCSR 24u
+#define FXSAVE_MXCSR_MASK 28u
+#define MXCSR_MASK_DEFAULT 0xffbfu // when the area's own mask is 0 (11.6.6)
 #define VCPU_RECORD_MTRR_VARIABLE 8u
 #define VCPU_RECORD_MTRR_FIXED 11u
 
 struct vcpu_record_segment {
 	uint64_t base;
 	uint32_t limit;  // bytes, granularity applied
-	uint32_t access; // SEG_*; a TSS is always busy
+	uint32_t access; // SEG_*
 	uint16_t selector;
 	uint16_t reserved[3];
 };
@@ -88,6 +93,11 @@ struct vcpu_record_limits {
 
 // True for a value of XCR0 that XSETBV takes (SDM vol. 2, "XSETBV"), of the bits in `allowed`.
 bool vcpu_record_xcr0_valid(uint64_t value, uint64_t allowed);
+// Bits of MXCSR that the CPU which wrote the XSAVE area has.
+static inline uint32_t vcpu_record_mxcsr_mask(const uint8_t *area) {
+	uint32_t mask = le32(area + FXSAVE_MXCSR_MASK);
+	return mask != 0 ? mask : MXCSR_MASK_DEFAULT;
+}
 // Judges the whole record of `bytes` bytes: versions, reserved bits, canonical addresses, mode and segments.
 // -ERR_VERSION; -ERR_TRUNC: shorter than it says; -ERR_FORMAT. On error *field (may be NULL) names what was
 // wrong.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A vCPU into its record and back. What backends and emulators may keep differently is written in one form here:
-// a TSS is busy, code and data segments in use are accessed, SS.DPL is the CPL, fixed bits of DR6 and DR7 are set.
-// Loading starts from the reset state, so nothing of what was there before stays.
+// code and data segments in use are accessed, SS.DPL is the CPL, fixed bits of DR6 and DR7 are set, reserved ones
+// and MXCSR's clear. Loading starts from the reset state, so nothing of what was there before stays.
 #include "arch/x86/cpu/features.h"
 #include "arch/x86/guest/cpuid.h"
 #include "arch/x86/guest/cr.h"
@@ -40,7 +40,6 @@ static struct vcpu_record_segment segment_save(const struct guest_segment *s, un
 	if (n == SEG_SS) out.access = (out.access & ~(3u << SEG_DPL_SHIFT)) | (uint32_t)cpl << SEG_DPL_SHIFT;
 	if ((out.access & SEG_P) == 0) out.access |= SEG_UNUSABLE;
 	if ((out.access & SEG_UNUSABLE) != 0) return out;
-	if (n == SEG_TR) out.access |= SEG_TYPE_BUSY;
 	if (n < SEG_LDTR) out.access |= SEG_TYPE_ACCESSED;
 	if (out.limit > 0xfffffu) {
 		out.access |= SEG_G;
@@ -135,6 +134,7 @@ void arch_vcpu_record_save(struct vcpu *vcpu, void *record) {
 	events_save(vcpu, r);
 	r->xsave_bytes = features.xsave_bytes;
 	memcpy(r->xsave, a->fpu, features.xsave_bytes);
+	put_le32(r->xsave + FXSAVE_MXCSR, le32(r->xsave + FXSAVE_MXCSR) & vcpu_record_mxcsr_mask(r->xsave));
 }
 
 // ---- loading ----------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@
 void svm_advance(struct vcpu *vcpu, uint8_t insn_len) {
 	struct vmcb *v = vmcb_of(vcpu);
 	v->rip += insn_len;
+	if ((v->interrupt_shadow & SVM_SHADOW) != 0) vcpu_request(vcpu, VCPU_REQ_EVENT);
 	v->interrupt_shadow &= ~SVM_SHADOW;
 	v->rflags &= ~RFLAGS_RF;
 	if (unlikely((v->rflags & RFLAGS_TF) != 0) && !svm_of(vcpu)->stepping) guest_trap_step(vcpu);
@@ -27,16 +28,11 @@ bool svm_nmi_allowed(const struct vcpu *vcpu) {
 	return !(svm->iret_wait && svm->vmcb->rip == svm->iret_rip);
 }
 
-// A virtual interrupt that nobody delivers: the intercept of its delivery is the window.
-void svm_irq_window(struct vcpu *vcpu, bool on) {
-	struct vmcb *v = vmcb_of(vcpu);
-	if (on) {
-		v->intercept_misc1 |= SVM_ICPT1_VINTR;
-		v->vintr = SVM_VINTR_MASKING | SVM_VINTR_IRQ | SVM_VINTR_PRIO_MAX | SVM_VINTR_IGN_TPR;
-	} else {
-		v->intercept_misc1 &= ~SVM_ICPT1_VINTR;
-		v->vintr = SVM_VINTR_MASKING;
-	}
+// One instruction with RFLAGS.TF, so that its end is an exit.
+static void step_end(struct svm_vcpu *svm) {
+	if (!svm->stepping) return;
+	svm->stepping = false;
+	if ((svm->guest_flags & RFLAGS_TF) == 0) svm->vmcb->rflags &= ~RFLAGS_TF;
 }
 
 static void step_start(struct svm_vcpu *svm) {
@@ -44,6 +40,22 @@ static void step_start(struct svm_vcpu *svm) {
 	svm->stepping = true;
 	svm->guest_flags = svm->vmcb->rflags & (RFLAGS_TF | RFLAGS_RF);
 	svm->vmcb->rflags |= RFLAGS_TF | RFLAGS_RF;
+}
+
+// A virtual interrupt that nobody delivers: the intercept of its delivery is the window. In an interrupt shadow it is
+// one step instead, since a CPU that does not load the shadow back at VMRUN would deliver between STI and HLT, and
+// the guest would sleep on (docs/QUIRKS.md).
+void svm_irq_window(struct vcpu *vcpu, bool on) {
+	struct vmcb *v = vmcb_of(vcpu);
+	if (on && (v->interrupt_shadow & SVM_SHADOW) != 0) {
+		step_start(svm_of(vcpu));
+	} else if (on) {
+		v->intercept_misc1 |= SVM_ICPT1_VINTR;
+		v->vintr = SVM_VINTR_MASKING | SVM_VINTR_IRQ | SVM_VINTR_PRIO_MAX | SVM_VINTR_IGN_TPR;
+	} else {
+		v->intercept_misc1 &= ~SVM_ICPT1_VINTR;
+		v->vintr = SVM_VINTR_MASKING;
+	}
 }
 
 // While the mask stands the IRET intercept is the window; when only an IRET or a shadow has to complete, one
@@ -64,11 +76,11 @@ void svm_iret_exit(struct vcpu *vcpu) {
 bool svm_step_exit(struct vcpu *vcpu) {
 	struct svm_vcpu *svm = svm_of(vcpu);
 	if (!svm->stepping) return false;
-	svm->stepping = false;
+	step_end(svm);
 	svm->iret_wait = false;
 	if ((svm->guest_flags & RFLAGS_TF) != 0) return false; // the guest steps too: this #DB is also its own
-	svm->vmcb->rflags &= ~RFLAGS_TF;
-	if ((svm->vmcb->dr6 & (DR6_BS | 0xf)) != DR6_BS) return false;
+	// Not every CPU has put BS into DR6 when the intercept is taken (docs/QUIRKS.md).
+	if ((svm->vmcb->dr6 & DR6_BREAKPOINTS) != 0) return false;
 	svm->vmcb->dr6 &= ~DR6_BS;
 	return true;
 }
@@ -79,6 +91,7 @@ void svm_inject(struct vcpu *vcpu, const struct guest_event *event) {
 	                           : event->type == EVENT_NMI      ? SVM_EVENT_NMI
 	                           : event->type == EVENT_SOFT_IRQ ? SVM_EVENT_SOFT
 	                                                           : SVM_EVENT_EXCEPTION;
+	step_end(svm); // the frame that delivery stores must hold the guest's own flags
 	svm->vmcb->event_inject = event->vector | (uint64_t)type << SVM_EVENT_TYPE_SHIFT | SVM_EVENT_VALID |
 	                          (event->has_error ? SVM_EVENT_HAS_ERROR | (uint64_t)event->error << 32 : 0);
 	if (event->type == EVENT_NMI) {

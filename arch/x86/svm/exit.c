@@ -106,6 +106,10 @@ static void decode_exception(struct vcpu *vcpu, const struct vmcb *v, struct exi
 		x->kind = EXIT_MACHINE_CHECK;
 		return;
 	}
+	// A single step of the guest's own, on a CPU that has not put BS into DR6 yet (docs/QUIRKS.md).
+	if (vector == VEC_DB && (v->rflags & RFLAGS_TF) != 0 &&
+	    (v->dr6 & (DR6_BREAKPOINTS | DR6_BD | DR6_BS | DR6_BT)) == 0)
+		vmcb_of(vcpu)->dr6 |= DR6_BS;
 	x->kind = EXIT_EXCEPTION;
 	x->exception.vector = vector;
 	x->exception.has_error = vector == VEC_AC;

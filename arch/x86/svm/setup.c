@@ -25,8 +25,8 @@ int svm_probe(struct arch_why *why) {
 		fmt_print(why->text, sizeof why->text, "CPU \"%s\" has no SVM", features.brand);
 		return -ERR_UNSUP;
 	}
-	uint64_t vm_cr = rdmsr(MSR_VM_CR);
-	if ((vm_cr & SVM_VM_CR_SVMDIS) != 0) {
+	uint64_t vm_cr;
+	if (rdmsr_safe(MSR_VM_CR, &vm_cr) && (vm_cr & SVM_VM_CR_SVMDIS) != 0) {
 		fmt_print(why->text, sizeof why->text,
 		          "SVM is disabled by the firmware (VM_CR.SVMDIS%s): enable \"SVM Mode\" in its setup",
 		          (vm_cr & SVM_VM_CR_LOCK) != 0 ? ", locked" : "");

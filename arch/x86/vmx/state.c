@@ -82,6 +82,7 @@ void vmx_seg_get(const struct vcpu *vcpu, enum guest_seg seg, struct guest_segme
 void vmx_seg_set(struct vcpu *vcpu, enum guest_seg seg, const struct guest_segment *in) {
 	uint32_t access = in->access, limit = in->limit;
 	if ((access & SEG_P) == 0) access |= SEG_UNUSABLE;
+	if (seg == SEG_TR) access |= SEG_TYPE_BUSY; // as LTR leaves it
 	if (limit > 0xfffffu) {
 		access |= SEG_G;
 		limit |= 0xfffu;

@@ -248,13 +248,17 @@ bool guest_decode(struct vcpu *vcpu, struct emul_insn *insn) {
 	return true;
 }
 
-void guest_skip(struct vcpu *vcpu, const struct exit *exit) {
-	if (likely(exit->insn_len != 0)) {
-		ops->advance(vcpu, exit->insn_len);
-		return;
-	}
+// Apart, so that the usual way needs no stack of its own.
+static __attribute__((noinline)) void skip_decoded(struct vcpu *vcpu) {
 	struct emul_insn insn;
 	if (guest_decode(vcpu, &insn)) ops->advance(vcpu, insn.length);
+}
+
+void guest_skip(struct vcpu *vcpu, const struct exit *exit) {
+	if (likely(exit->insn_len != 0))
+		ops->advance(vcpu, exit->insn_len);
+	else
+		skip_decoded(vcpu);
 }
 
 static void raise_fault(struct vcpu *vcpu, const struct emul_fault *fault) {

@@ -1,8 +1,7 @@
 ; SPDX-License-Identifier: Apache-2.0
 ; The world switch of VMX (SDM vol. 3, ch. 26 "VM Entries", 27 "VM Exits").
 ;
-; vmx_enter(rdi = struct arch_vcpu *, rsi = top of this CPU's stack), called with IF = 0 and never returning: the
-; stack is discarded. After the guest's exit vmx_exit(arch_vcpu) begins on an empty stack with IF = 0; the exit
+; vmx_enter(rdi = struct arch_vcpu *), called with IF = 0 and never returning: the CPU's stack is discarded. After the guest's exit vmx_exit(arch_vcpu) begins on an empty stack with IF = 0; the exit
 ; itself has restored every host register, GS base among them.
 ;
 ; Nothing may be missed between the test of the request word and the entry. Interrupts are off and pend: with
@@ -28,6 +27,7 @@ VCPU_LAUNCHED equ 144
 VCPU_CR2      equ 152
 VCPU_VCPU     equ 160
 REQUESTS      equ 16
+CPU_STACK_TOP equ 8
 
 section .text
 global vmx_enter
@@ -38,7 +38,7 @@ global vmx_window_cancel
 
 align 64
 vmx_enter:
-	mov rsp, rsi
+	mov rsp, [gs:CPU_STACK_TOP]
 	push rdi                     ; HOST_RSP points here
 	mov rax, cr2                 ; a write costs more than the test
 	cmp rax, [rdi + VCPU_CR2]

@@ -43,18 +43,18 @@ void vmx_shadow_clear(struct vcpu *vcpu) {
 	if ((blocked & VMX_SHADOW) != 0) vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, blocked & ~VMX_SHADOW);
 }
 
+// Windows and injection serve the vCPU that is about to be entered: its VMCS is current.
+
 // ---- windows ----------------------------------------------------------------------------------------------------
 
 bool vmx_event_waiting(const struct vcpu *vcpu) { return vmx_of(vcpu)->event_waiting; }
 
-bool vmx_irq_allowed(const struct vcpu *vcpu) {
-	vmx_select(vcpu);
+bool vmx_irq_allowed(const struct vcpu *vcpu __unused_arg) {
 	return (vmcs_readn(VMCS_GUEST_RFLAGS) & RFLAGS_IF) != 0 &&
 	       (vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & VMX_SHADOW) == 0;
 }
 
-bool vmx_nmi_allowed(const struct vcpu *vcpu) {
-	vmx_select(vcpu);
+bool vmx_nmi_allowed(const struct vcpu *vcpu __unused_arg) {
 	return (vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & (VMX_SHADOW | VMX_BLOCKED_NMI)) == 0;
 }
 
@@ -63,7 +63,6 @@ static void proc_set(struct vcpu *vcpu, uint32_t bit, bool on) {
 	uint32_t proc = on ? vmx->proc | bit : vmx->proc & ~bit;
 	if (proc == vmx->proc) return;
 	vmx->proc = proc;
-	vmx_select(vcpu);
 	vmcs_write32(VMCS_PROC_CONTROLS, proc);
 }
 
@@ -72,7 +71,6 @@ void vmx_irq_window(struct vcpu *vcpu, bool on) { proc_set(vcpu, VMX_PROC_INTERR
 // The NMI window may open inside the shadow of STI, where an NMI cannot be injected on every CPU (26.3.1.5): there
 // the interrupt window, which opens behind the shadow, is waited for instead.
 void vmx_nmi_window(struct vcpu *vcpu, bool on) {
-	vmx_select(vcpu);
 	if (on && (vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & VMX_BLOCKED_STI) != 0)
 		vmx_irq_window(vcpu, true);
 	else
@@ -85,23 +83,19 @@ void vmx_nmi_window(struct vcpu *vcpu, bool on) {
 	(BIT32(VEC_DF) | BIT32(VEC_TS) | BIT32(VEC_NP) | BIT32(VEC_SS) | BIT32(VEC_GP) | BIT32(VEC_PF) |         \
 	 BIT32(VEC_AC))
 
+// The entry insists on an error code for these vectors, and on none in real mode (26.2.1.3).
+static uint32_t exception_error(const struct vmx_vcpu *vmx, const struct guest_event *event) {
+	if ((vmx->cr0_shadow & CR0_PE) == 0 || event->vector >= 32) return 0;
+	if ((VECTORS_WITH_ERROR >> event->vector & 1) == 0) return 0;
+	vmcs_write32(VMCS_ENTRY_INTR_ERROR, event->error);
+	return VMX_INTR_HAS_ERROR;
+}
+
 void vmx_inject(struct vcpu *vcpu, const struct guest_event *event) {
 	struct vmx_vcpu *vmx = vmx_of(vcpu);
 	uint32_t info = event->vector | (uint32_t)event->type << VMX_INTR_TYPE_SHIFT | VMX_INTR_VALID;
-	vmx_select(vcpu);
-	switch (event->type) {
-	case EVENT_EXCEPTION:
-		// The entry insists on an error code for these vectors, and on none in real mode (26.2.1.3).
-		if ((vmx->cr0_shadow & CR0_PE) != 0 && event->vector < 32 &&
-		    (VECTORS_WITH_ERROR >> event->vector & 1) != 0) {
-			info |= VMX_INTR_HAS_ERROR;
-			vmcs_write32(VMCS_ENTRY_INTR_ERROR, event->error);
-		}
-		break;
-	case EVENT_SOFT_IRQ:
-	case EVENT_SOFT_EXCEPTION: vmcs_write32(VMCS_ENTRY_INSN_LEN, event->insn_len); break;
-	default: break;
-	}
+	if (event->type == EVENT_EXCEPTION) info |= exception_error(vmx, event);
+	if (event->type >= EVENT_SOFT_IRQ) vmcs_write32(VMCS_ENTRY_INSN_LEN, event->insn_len);
 	vmcs_write32(VMCS_ENTRY_INTR_INFO, info);
 	vmx->event_waiting = true;
 }

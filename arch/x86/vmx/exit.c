@@ -6,9 +6,16 @@
 #include "kernel/lib/log.h"
 #include "kernel/run.h"
 
+static __attribute__((noinline)) void prepare_enter(struct vcpu *vcpu) {
+	vmx_prepare(vcpu);
+	vmx_enter(vcpu->arch);
+}
+
 void vmx_vcpu_enter(struct vcpu *vcpu) {
-	if (unlikely(vmx_of(vcpu)->deferred != 0)) vmx_prepare(vcpu);
-	vmx_enter(vcpu->arch, this_cpu()->stack_top);
+	if (unlikely(vmx_of(vcpu)->deferred != 0))
+		prepare_enter(vcpu);
+	else
+		vmx_enter(vcpu->arch);
 }
 
 // What has to be read besides the reason.
@@ -18,97 +25,104 @@ enum exit_need {
 	NEED_DECODE = 1 << 2,    // a function of its own
 };
 
+// Every reason of the manual: name, neutral kind, needs. No TPR shadow, APIC page, dual-monitor treatment, PML or trap
+// flag is turned on, so their exits are UNKNOWN; what is not offered in CPUID is #UD, as VIRT_INSN.
+// clang-format off
+#define REASON_ROWS(ROW) \
+	ROW(EXCEPTION_NMI, EXCEPTION, NEED_VECTORING | NEED_DECODE) \
+	ROW(EXTERNAL_INTERRUPT, INTERRUPT, 0) \
+	ROW(TRIPLE_FAULT, TRIPLE_FAULT, 0) \
+	ROW(INIT, INIT, 0) \
+	ROW(SIPI, UNKNOWN, 0) \
+	ROW(IO_SMI, UNKNOWN, 0) \
+	ROW(OTHER_SMI, UNKNOWN, 0) \
+	ROW(INTERRUPT_WINDOW, IRQ_WINDOW, 0) \
+	ROW(NMI_WINDOW, NMI_WINDOW, 0) \
+	ROW(TASK_SWITCH, TASK_SWITCH, NEED_VECTORING) \
+	ROW(CPUID, CPUID, NEED_LENGTH) \
+	ROW(GETSEC, VIRT_INSN, 0) \
+	ROW(HLT, HLT, NEED_LENGTH) \
+	ROW(INVD, INVD, NEED_LENGTH) \
+	ROW(INVLPG, INVLPG, NEED_LENGTH) \
+	ROW(RDPMC, RDPMC, NEED_LENGTH) \
+	ROW(RDTSC, RDTSC, NEED_LENGTH) \
+	ROW(RSM, VIRT_INSN, 0) \
+	ROW(VMCALL, HYPERCALL, NEED_LENGTH) \
+	ROW(VMCLEAR, VIRT_INSN, 0) \
+	ROW(VMLAUNCH, VIRT_INSN, 0) \
+	ROW(VMPTRLD, VIRT_INSN, 0) \
+	ROW(VMPTRST, VIRT_INSN, 0) \
+	ROW(VMREAD, VIRT_INSN, 0) \
+	ROW(VMRESUME, VIRT_INSN, 0) \
+	ROW(VMWRITE, VIRT_INSN, 0) \
+	ROW(VMXOFF, VIRT_INSN, 0) \
+	ROW(VMXON, VIRT_INSN, 0) \
+	ROW(CR_ACCESS, CR_ACCESS, NEED_LENGTH | NEED_DECODE) \
+	ROW(DR_ACCESS, DR_ACCESS, NEED_LENGTH | NEED_DECODE) \
+	ROW(IO, PIO, NEED_LENGTH | NEED_DECODE) \
+	ROW(RDMSR, RDMSR, NEED_LENGTH) \
+	ROW(WRMSR, WRMSR, NEED_LENGTH) \
+	ROW(ENTRY_GUEST_STATE, ENTRY_FAILED, 0) \
+	ROW(ENTRY_MSR_LOAD, ENTRY_FAILED, 0) \
+	ROW(MWAIT, MWAIT, NEED_LENGTH) \
+	ROW(MONITOR_TRAP, UNKNOWN, 0) \
+	ROW(MONITOR, MONITOR, NEED_LENGTH) \
+	ROW(PAUSE, PAUSE, NEED_LENGTH) \
+	ROW(ENTRY_MACHINE_CHECK, MACHINE_CHECK, 0) \
+	ROW(TPR_BELOW_THRESHOLD, UNKNOWN, 0) \
+	ROW(APIC_ACCESS, UNKNOWN, NEED_VECTORING) \
+	ROW(VIRTUALIZED_EOI, UNKNOWN, 0) \
+	ROW(GDTR_IDTR, DT_ACCESS, NEED_LENGTH) \
+	ROW(LDTR_TR, DT_ACCESS, NEED_LENGTH) \
+	ROW(EPT_VIOLATION, NESTED_FAULT, NEED_VECTORING | NEED_DECODE) \
+	ROW(EPT_MISCONFIG, MISCONFIG, NEED_VECTORING) \
+	ROW(INVEPT, VIRT_INSN, 0) \
+	ROW(RDTSCP, RDTSC, NEED_LENGTH) \
+	ROW(PREEMPTION_TIMER, PREEMPT, 0) \
+	ROW(INVVPID, VIRT_INSN, 0) \
+	ROW(WBINVD, INVD, NEED_LENGTH) \
+	ROW(XSETBV, XSETBV, NEED_LENGTH) \
+	ROW(APIC_WRITE, UNKNOWN, 0) \
+	ROW(RDRAND, UNKNOWN, NEED_LENGTH) \
+	ROW(INVPCID, VIRT_INSN, 0) \
+	ROW(VMFUNC, VIRT_INSN, 0) \
+	ROW(ENCLS, VIRT_INSN, 0) \
+	ROW(RDSEED, UNKNOWN, NEED_LENGTH) \
+	ROW(PML_FULL, UNKNOWN, NEED_VECTORING) \
+	ROW(XSAVES, VIRT_INSN, 0) \
+	ROW(XRSTORS, VIRT_INSN, 0) \
+	ROW(PCONFIG, VIRT_INSN, 0) \
+	ROW(SPP, UNKNOWN, NEED_VECTORING) \
+	ROW(UMWAIT, VIRT_INSN, 0) \
+	ROW(TPAUSE, VIRT_INSN, 0) \
+	ROW(LOADIWKEY, VIRT_INSN, 0) \
+	ROW(ENCLV, VIRT_INSN, 0) \
+	ROW(ENQCMD_PASID, VIRT_INSN, 0) \
+	ROW(ENQCMDS_PASID, VIRT_INSN, 0) \
+	ROW(BUS_LOCK, UNKNOWN, 0) \
+	ROW(NOTIFY, UNKNOWN, NEED_VECTORING) \
+	ROW(SEAMCALL, VIRT_INSN, 0) \
+	ROW(TDCALL, VIRT_INSN, 0) \
+	ROW(RDMSRLIST, VIRT_INSN, 0) \
+	ROW(WRMSRLIST, VIRT_INSN, 0)
+
 struct exit_row {
-	const char *name;
 	uint8_t kind, need;
 };
-
-#define ROW(reason, exit_kind, needs)                                                                        \
-	[VMX_REASON_##reason] = {.name = #reason, .kind = EXIT_##exit_kind, .need = (needs)}
-// clang-format off
+#define ROW_ENTRY(reason, exit_kind, needs) [VMX_REASON_##reason] = {EXIT_##exit_kind, needs},
 static const struct exit_row row[VMX_REASON_COUNT] = {
-	ROW(EXCEPTION_NMI, EXCEPTION, NEED_VECTORING | NEED_DECODE),
-	ROW(EXTERNAL_INTERRUPT, INTERRUPT, 0),
-	ROW(TRIPLE_FAULT, TRIPLE_FAULT, 0),
-	ROW(INIT, INIT, 0),
-	ROW(SIPI, UNKNOWN, 0),            // only in the wait-for-SIPI state, which is not entered
-	ROW(IO_SMI, UNKNOWN, 0),          // dual-monitor treatment of SMIs only
-	ROW(OTHER_SMI, UNKNOWN, 0),
-	ROW(INTERRUPT_WINDOW, IRQ_WINDOW, 0),
-	ROW(NMI_WINDOW, NMI_WINDOW, 0),
-	ROW(TASK_SWITCH, TASK_SWITCH, NEED_VECTORING),
-	ROW(CPUID, CPUID, NEED_LENGTH),
-	ROW(GETSEC, VIRT_INSN, 0),
-	ROW(HLT, HLT, NEED_LENGTH),
-	ROW(INVD, INVD, NEED_LENGTH),
-	ROW(INVLPG, INVLPG, NEED_LENGTH),
-	ROW(RDPMC, RDPMC, NEED_LENGTH),
-	ROW(RDTSC, RDTSC, NEED_LENGTH),
-	ROW(RSM, VIRT_INSN, 0),           // outside SMM: #UD
-	ROW(VMCALL, HYPERCALL, NEED_LENGTH),
-	ROW(VMCLEAR, VIRT_INSN, 0),
-	ROW(VMLAUNCH, VIRT_INSN, 0),
-	ROW(VMPTRLD, VIRT_INSN, 0),
-	ROW(VMPTRST, VIRT_INSN, 0),
-	ROW(VMREAD, VIRT_INSN, 0),
-	ROW(VMRESUME, VIRT_INSN, 0),
-	ROW(VMWRITE, VIRT_INSN, 0),
-	ROW(VMXOFF, VIRT_INSN, 0),
-	ROW(VMXON, VIRT_INSN, 0),
-	ROW(CR_ACCESS, CR_ACCESS, NEED_LENGTH | NEED_DECODE),
-	ROW(DR_ACCESS, DR_ACCESS, NEED_LENGTH | NEED_DECODE),
-	ROW(IO, PIO, NEED_LENGTH | NEED_DECODE),
-	ROW(RDMSR, RDMSR, NEED_LENGTH),
-	ROW(WRMSR, WRMSR, NEED_LENGTH),
-	ROW(ENTRY_GUEST_STATE, ENTRY_FAILED, 0),
-	ROW(ENTRY_MSR_LOAD, ENTRY_FAILED, 0),
-	ROW(MWAIT, MWAIT, NEED_LENGTH),
-	ROW(MONITOR_TRAP, UNKNOWN, 0),
-	ROW(MONITOR, MONITOR, NEED_LENGTH),
-	ROW(PAUSE, PAUSE, NEED_LENGTH),
-	ROW(ENTRY_MACHINE_CHECK, MACHINE_CHECK, 0),
-	ROW(TPR_BELOW_THRESHOLD, UNKNOWN, 0), // no TPR shadow, no APIC page: none of these is turned on
-	ROW(APIC_ACCESS, UNKNOWN, NEED_VECTORING),
-	ROW(VIRTUALIZED_EOI, UNKNOWN, 0),
-	ROW(GDTR_IDTR, DT_ACCESS, NEED_LENGTH),
-	ROW(LDTR_TR, DT_ACCESS, NEED_LENGTH),
-	ROW(EPT_VIOLATION, NESTED_FAULT, NEED_VECTORING | NEED_DECODE),
-	ROW(EPT_MISCONFIG, MISCONFIG, NEED_VECTORING),
-	ROW(INVEPT, VIRT_INSN, 0),
-	ROW(RDTSCP, RDTSC, NEED_LENGTH),
-	ROW(PREEMPTION_TIMER, PREEMPT, 0),
-	ROW(INVVPID, VIRT_INSN, 0),
-	ROW(WBINVD, INVD, NEED_LENGTH),
-	ROW(XSETBV, XSETBV, NEED_LENGTH),
-	ROW(APIC_WRITE, UNKNOWN, 0),
-	ROW(RDRAND, UNKNOWN, NEED_LENGTH),
-	ROW(INVPCID, VIRT_INSN, 0),       // not offered in CPUID, nor are the ones below: #UD
-	ROW(VMFUNC, VIRT_INSN, 0),
-	ROW(ENCLS, VIRT_INSN, 0),
-	ROW(RDSEED, UNKNOWN, NEED_LENGTH),
-	ROW(PML_FULL, UNKNOWN, NEED_VECTORING),
-	ROW(XSAVES, VIRT_INSN, 0),
-	ROW(XRSTORS, VIRT_INSN, 0),
-	ROW(PCONFIG, VIRT_INSN, 0),
-	ROW(SPP, UNKNOWN, NEED_VECTORING),
-	ROW(UMWAIT, VIRT_INSN, 0),
-	ROW(TPAUSE, VIRT_INSN, 0),
-	ROW(LOADIWKEY, VIRT_INSN, 0),
-	ROW(ENCLV, VIRT_INSN, 0),
-	ROW(ENQCMD_PASID, VIRT_INSN, 0),
-	ROW(ENQCMDS_PASID, VIRT_INSN, 0),
-	ROW(BUS_LOCK, UNKNOWN, 0),
-	ROW(NOTIFY, UNKNOWN, NEED_VECTORING),
-	ROW(SEAMCALL, VIRT_INSN, 0),
-	ROW(TDCALL, VIRT_INSN, 0),
-	ROW(RDMSRLIST, VIRT_INSN, 0),
-	ROW(WRMSRLIST, VIRT_INSN, 0),
+	REASON_ROWS(ROW_ENTRY)
+	// These numbers are in no manual.
+	[35] = {EXIT_UNKNOWN, 0}, [38] = {EXIT_UNKNOWN, 0}, [42] = {EXIT_UNKNOWN, 0}, [71] = {EXIT_UNKNOWN, 0},
 };
+#define ROW_NAME(reason, exit_kind, needs) [VMX_REASON_##reason] = #reason,
+static const char *const reason_name[VMX_REASON_COUNT] = {REASON_ROWS(ROW_NAME)};
 // clang-format on
 
 const char *vmx_reason_name(uint32_t reason) {
 	uint32_t basic = reason & VMX_REASON_BASIC_MASK;
-	return basic < array_count(row) && row[basic].name != NULL ? row[basic].name : "of no manual we know";
+	const char *name = basic < array_count(reason_name) ? reason_name[basic] : NULL;
+	return name != NULL ? name : "of no manual we know";
 }
 
 static void decode_pio(struct exit *x) {
@@ -179,9 +193,8 @@ static void decode_exception(struct vcpu *vcpu, struct exit *x) {
 	if (vector == VEC_DB) vmx_debug_exit(vcpu, info);
 }
 
-static void decode(struct vcpu *vcpu, uint32_t reason, struct exit *x) {
+static __attribute__((noinline)) void decode_other(struct vcpu *vcpu, uint32_t reason, struct exit *x) {
 	switch (reason) {
-	case VMX_REASON_IO: decode_pio(x); break;
 	case VMX_REASON_EPT_VIOLATION: decode_nested_fault(x); break;
 	case VMX_REASON_CR_ACCESS: decode_cr(x); break;
 	case VMX_REASON_DR_ACCESS: decode_dr(x); break;
@@ -189,24 +202,32 @@ static void decode(struct vcpu *vcpu, uint32_t reason, struct exit *x) {
 	}
 }
 
+static void decode(struct vcpu *vcpu, uint32_t reason, struct exit *x) {
+	if (likely(reason == VMX_REASON_IO))
+		decode_pio(x);
+	else
+		decode_other(vcpu, reason, x);
+}
+
 void vmx_exit(struct arch_vcpu *arch) {
 	struct vcpu *vcpu = arch->vcpu;
-	struct exit x;
+	struct vmx_vcpu *vmx = arch->vendor;
+	struct exit *x = &vmx->exit;
 	uint32_t reason = vmcs_read32(VMCS_EXIT_REASON);
-	x.reason = reason;
-	x.insn_len = 0;
-	if (likely(reason < array_count(row) && row[reason].name != NULL)) {
+	x->reason = reason;
+	x->insn_len = 0;
+	if (likely(reason < array_count(row))) {
 		const struct exit_row *r = &row[reason];
 		arch->launched = 1;
-		vmx_of(vcpu)->event_waiting = false; // the entry took it
-		x.kind = (enum exit_kind)r->kind;
-		if ((r->need & NEED_LENGTH) != 0) x.insn_len = (uint8_t)vmcs_read32(VMCS_EXIT_INSN_LEN);
+		vmx->event_waiting = false; // the entry took it
+		x->kind = (enum exit_kind)r->kind;
+		if ((r->need & NEED_LENGTH) != 0) x->insn_len = (uint8_t)vmcs_read32(VMCS_EXIT_INSN_LEN);
+		if ((r->need & NEED_DECODE) != 0) decode(vcpu, reason, x);
 		if (unlikely((r->need & NEED_VECTORING) != 0)) vmx_event_requeue(vcpu);
-		if ((r->need & NEED_DECODE) != 0) decode(vcpu, reason, &x);
 	} else {
-		x.kind = (reason & VMX_REASON_ENTRY_FAILED) != 0 ? EXIT_ENTRY_FAILED : EXIT_UNKNOWN;
+		x->kind = (reason & VMX_REASON_ENTRY_FAILED) != 0 ? EXIT_ENTRY_FAILED : EXIT_UNKNOWN;
 	}
-	guest_exit(vcpu, &x);
+	guest_exit(vcpu, x);
 	run_loop();
 }
 

@@ -51,6 +51,7 @@ struct vmx_vcpu {
 	uint64_t efer;                   // the guest's; writes exit, so this is what the VMCS has
 	uint64_t cr0_shadow, cr4_shadow; // the guest's values of the bits the guest does not own
 	uint64_t cr4_owned;              // bits of CR4 the guest changes without an exit
+	struct exit exit;                // the one being handled
 };
 
 // Bits of CR0 the guest changes without an exit: nothing of the hypervisor depends on them.
@@ -69,22 +70,22 @@ static inline void vmx_select(const struct vcpu *vcpu) {
 }
 
 // setup.c
-int vmx_probe(struct arch_why *why);
-int vmx_cpu_enable(struct arch_why *why);
-void vmx_cpu_disable(void);
+__cold int vmx_probe(struct arch_why *why);
+__cold int vmx_cpu_enable(struct arch_why *why);
+__cold void vmx_cpu_disable(void);
 uint64_t vmx_io_bitmap_pa(void); // two pages, A and B
 uint64_t vmx_msr_bitmap_pa(void);
 // vcpu.c
-int vmx_vcpu_create(struct vcpu *vcpu);
-void vmx_vcpu_destroy(struct vcpu *vcpu);
-void vmx_vcpu_reset(struct vcpu *vcpu);
+__cold int vmx_vcpu_create(struct vcpu *vcpu);
+__cold void vmx_vcpu_destroy(struct vcpu *vcpu);
+__cold void vmx_vcpu_reset(struct vcpu *vcpu);
 void vmx_vcpu_load(struct vcpu *vcpu);
 void vmx_vcpu_save(struct vcpu *vcpu);
 void vmx_flush(struct vcpu *vcpu);
 // Does what was deferred; before an entry.
 void vmx_prepare(struct vcpu *vcpu);
 void vmx_tsc_offset_set(struct vcpu *vcpu, uint64_t offset);
-void vmx_dump(const struct vcpu *vcpu);
+__cold void vmx_dump(const struct vcpu *vcpu);
 // exit.c
 void vmx_vcpu_enter(struct vcpu *vcpu);
 void vmx_exit(struct arch_vcpu *arch);
@@ -93,7 +94,7 @@ void vmx_enter_cancelled(struct arch_vcpu *arch);
 // The manual's name of an exit reason, for reports.
 const char *vmx_reason_name(uint32_t reason);
 // enter.asm
-noreturn void vmx_enter(struct arch_vcpu *arch, uint64_t stack_top);
+void vmx_enter(struct arch_vcpu *arch); // does not return; not declared so, that calling it be a jump
 extern const unsigned char vmx_exit_entry[], vmx_window_start[], vmx_window_end[], vmx_window_cancel[];
 // event.c
 void vmx_advance(struct vcpu *vcpu, uint8_t insn_len);
@@ -123,10 +124,10 @@ uint64_t vmx_rflags_get(const struct vcpu *vcpu);
 void vmx_rflags_set(struct vcpu *vcpu, uint64_t rflags);
 uint8_t vmx_cpl_get(const struct vcpu *vcpu);
 void vmx_seg_get(const struct vcpu *vcpu, enum guest_seg seg, struct guest_segment *out);
-void vmx_seg_set(struct vcpu *vcpu, enum guest_seg seg, const struct guest_segment *in);
+__cold void vmx_seg_set(struct vcpu *vcpu, enum guest_seg seg, const struct guest_segment *in);
 void vmx_paging_get(const struct vcpu *vcpu, struct guest_paging *out);
-void vmx_sregs_get(const struct vcpu *vcpu, struct guest_sregs *out);
-void vmx_sregs_set(struct vcpu *vcpu, const struct guest_sregs *in);
+__cold void vmx_sregs_get(const struct vcpu *vcpu, struct guest_sregs *out);
+__cold void vmx_sregs_set(struct vcpu *vcpu, const struct guest_sregs *in);
 void vmx_cr0_set(struct vcpu *vcpu, uint64_t cr0);
 void vmx_cr3_set(struct vcpu *vcpu, uint64_t cr3);
 void vmx_cr4_set(struct vcpu *vcpu, uint64_t cr4);
@@ -137,7 +138,7 @@ uint64_t vmx_dr6_get(const struct vcpu *vcpu);
 void vmx_dr6_set(struct vcpu *vcpu, uint64_t dr6);
 uint64_t vmx_dr7_get(const struct vcpu *vcpu);
 void vmx_dr7_set(struct vcpu *vcpu, uint64_t dr7);
-bool vmx_msr_get(const struct vcpu *vcpu, uint32_t msr, uint64_t *value);
-bool vmx_msr_set(struct vcpu *vcpu, uint32_t msr, uint64_t value);
+__cold bool vmx_msr_get(const struct vcpu *vcpu, uint32_t msr, uint64_t *value);
+__cold bool vmx_msr_set(struct vcpu *vcpu, uint32_t msr, uint64_t value);
 void vmx_live_load(struct vmx_vcpu *vmx);
 void vmx_live_save(struct vmx_vcpu *vmx);

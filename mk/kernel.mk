@@ -12,7 +12,7 @@ HOT_C := mm/gmem.c mm/memslot.c kernel/run.c kernel/vm.c kernel/clock.c kernel/i
 	$(addprefix drivers/vdev/,vlapic.c vlapic_reg.c vpic.c vuart.c) \
 	$(addprefix arch/x86/guest/,cpuid.c msr.c walk.c insn.c mmio.c pio.c hypercall.c event.c exit.c) \
 	$(addprefix arch/x86/svm/,state.c event.c length.c exit.c) $(addprefix arch/x86/vmx/,state.c event.c exit.c)
-OPT = -Os
+OPT = -Oz
 $(HOT_C:%.c=$(BUILD)/kernel/%.o): OPT = -O2 -falign-functions=1 -falign-jumps=1 -falign-loops=1 -falign-labels=1
 KERNEL_OBJ := $(KERNEL_C:%.c=$(BUILD)/kernel/%.o) $(KERNEL_ASM:%.asm=$(BUILD)/kernel/%.asm.o)
 KERNEL_ELF := $(BUILD)/bulkhead.elf

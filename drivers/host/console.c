@@ -17,7 +17,9 @@ struct sink {
 	void *ctx;
 	uint32_t head, tail; // free-running; head - tail bytes wait
 	uint64_t lost;       // bytes dropped since the last report
+	uint64_t sent;       // bytes the device took
 	bool waiting;        // told to ops->pending
+	bool deaf;           // told to ops->listening: there is no room for its input
 	uint8_t ring[CONSOLE_RING_BYTES];
 };
 
@@ -29,7 +31,6 @@ static struct console {
 	bool deferred;
 	bool mid_line; // the last byte written was no line feed
 	uint64_t dropped;
-	uint64_t input_dropped;
 	uint32_t early_bytes;
 	uint64_t early_lost;
 	uint32_t input_head, input_tail;
@@ -69,6 +70,7 @@ static bool sink_send(struct sink *s, uint32_t most, bool wait) {
 		const size_t sent = wait ? s->ops->write_wait(s->ctx, s->ring + at, run)
 		                         : s->ops->write_now(s->ctx, s->ring + at, run);
 		s->tail += (uint32_t)sent;
+		s->sent += sent;
 		left -= (uint32_t)sent;
 		if (sent < run) return false;
 	}
@@ -122,6 +124,12 @@ static void sink_report(struct sink *s) __requires_lock(&console_lock) {
 
 static void sink_write(struct sink *s, const uint8_t *bytes, size_t count) __requires_lock(&console_lock) {
 	sink_report(s);
+	if (console.deferred && sink_waiting(s) == 0) {
+		const size_t sent = s->ops->write_now(s->ctx, bytes, count);
+		s->sent += sent;
+		bytes += sent;
+		count -= sent;
+	}
 	sink_put(s, bytes, count);
 	if (!console.deferred) {
 		sink_send_all(s);
@@ -170,10 +178,32 @@ static void write_all(const uint8_t *bytes, size_t count) __requires_lock(&conso
 	console.mid_line = bytes[count - 1] != '\n';
 }
 
-void console_write(const uint8_t *bytes, size_t count) {
+static bool backlog(uint64_t *sent) __requires_lock(&console_lock) {
+	bool any = false;
+	*sent = 0;
+	for (unsigned i = 0; i < console.sink_count; i++) {
+		const struct sink *s = &console.sink[i];
+		if (sink_waiting(s) <= CONSOLE_BACKLOG_BYTES) continue;
+		*sent += s->sent;
+		any = true;
+	}
+	return any;
+}
+
+bool console_write(const uint8_t *bytes, size_t count) {
+	uint64_t sent;
 	enter();
 	write_all(bytes, count);
+	const bool full = backlog(&sent);
 	leave();
+	return !full;
+}
+
+bool console_backlog(uint64_t *sent) {
+	enter();
+	const bool any = backlog(sent);
+	leave();
+	return any;
 }
 
 void console_log(enum log_level level, const char *line, size_t len) {
@@ -240,22 +270,29 @@ uint64_t console_dropped(void) {
 
 // ---- input -----------------------------------------------------------------------------------------------
 
+static uint32_t input_room(void) __requires_lock(&console_lock) {
+	return CONSOLE_INPUT_BYTES - (console.input_head - console.input_tail);
+}
+
+// With its interrupt on, a device whose bytes we leave where they are would hold its line for ever.
+static void sink_listen(struct sink *s) __requires_lock(&console_lock) {
+	const bool deaf = input_room() == 0;
+	if (deaf == s->deaf) return;
+	s->deaf = deaf;
+	s->ops->listening(s->ctx, !deaf);
+}
+
 static void poll_all(void) __requires_lock(&console_lock) {
 	for (unsigned i = 0; i < console.sink_count; i++) {
-		const struct sink *s = &console.sink[i];
-		uint8_t byte[64];
-		// Taken from the hardware even when our ring is full, so that its interrupt line falls; bounded, so
-		// that a device that never runs dry cannot hold us.
-		for (unsigned round = 0; round < CONSOLE_INPUT_BYTES / sizeof byte; round++) {
-			const size_t got = s->ops->read(s->ctx, byte, sizeof byte);
-			for (size_t k = 0; k < got; k++) {
-				if (console.input_head - console.input_tail == CONSOLE_INPUT_BYTES)
-					console.input_dropped++;
-				else
-					console.input[console.input_head++ % CONSOLE_INPUT_BYTES] = byte[k];
-			}
-			if (got == 0) break;
+		struct sink *s = &console.sink[i];
+		size_t got = 1;
+		while (got != 0 && input_room() != 0) { // bounded by the room
+			uint8_t byte[64];
+			got = s->ops->read(s->ctx, byte, (size_t)min_u64(sizeof byte, input_room()));
+			for (size_t k = 0; k < got; k++)
+				console.input[console.input_head++ % CONSOLE_INPUT_BYTES] = byte[k];
 		}
+		sink_listen(s);
 	}
 }
 
@@ -273,13 +310,7 @@ size_t console_read(uint8_t *bytes, size_t count) {
 	poll_all();
 	while (done < count && console.input_tail != console.input_head)
 		bytes[done++] = console.input[console.input_tail++ % CONSOLE_INPUT_BYTES];
+	for (unsigned i = 0; i < console.sink_count; i++) sink_listen(&console.sink[i]);
 	leave();
 	return done;
-}
-
-uint64_t console_input_dropped(void) {
-	enter();
-	const uint64_t dropped = console.input_dropped;
-	leave();
-	return dropped;
 }

@@ -12,7 +12,9 @@
 #define CONSOLE_SINK_MAX 2u
 #define CONSOLE_RING_BYTES 16384u // per sink, a power of two
 #define CONSOLE_EARLY_BYTES 8192u
-#define CONSOLE_INPUT_BYTES 1024u
+#define CONSOLE_INPUT_BYTES 4096u
+// More than this waiting for a sink: the writer should wait. The rest is for those who do not, and for the log.
+#define CONSOLE_BACKLOG_BYTES 12288u
 
 struct console_sink_ops {
 	const char *name;
@@ -28,6 +30,9 @@ struct console_sink_ops {
 	size_t (*read)(void *ctx, uint8_t *bytes, size_t count);
 	// Bytes wait for this sink (true) or no longer (false): turns its transmit interrupt on or off.
 	void (*pending)(void *ctx, bool waiting);
+	// Whether there is room for input: turns the receive interrupt on or off. Without room nothing is read, and
+	// the device keeps what it can (true at first).
+	void (*listening)(void *ctx, bool room);
 };
 
 // Adds a sink, replays the early output to it. -ERR_NOMEM: all places taken. ops and ctx outlive the console.
@@ -41,8 +46,10 @@ void console_set_deferred(bool deferred);
 // For a panic: breaks the lock for good (its holder may be the one that died), then synchronous for good.
 void console_panic(void);
 
-// A guest's or the hypervisor's bytes as they are.
-void console_write(const uint8_t *bytes, size_t count);
+// A guest's or the hypervisor's bytes as they are. False: the caller should wait until console_backlog says false.
+bool console_write(const uint8_t *bytes, size_t count);
+// True while a sink has a backlog; *sent is what such sinks have taken so far, which tells a slow one from a dead one.
+bool console_backlog(uint64_t *sent);
 // A log sink for log_sink_set: "bulkhead: ..." on a line of its own, CR LF.
 void console_log(enum log_level level, const char *line, size_t len);
 // Polls the sources, then takes up to count bytes of input; returns how many.
@@ -55,6 +62,5 @@ bool console_poll(void);
 bool console_step(void);
 // Sends everything, waiting within bounds (before power-off, in a panic).
 void console_flush(void);
-// Bytes that could not be sent, and input bytes that were lost, since boot.
+// Bytes that could not be sent since boot.
 uint64_t console_dropped(void);
-uint64_t console_input_dropped(void);

@@ -21,6 +21,8 @@ static struct {
 	struct fb fb;
 	struct term term;
 	bool screen;
+	bool interrupts;         // somebody takes them
+	bool sending, listening; // what the serial port should interrupt for
 } host;
 
 // ---- serial ----------------------------------------------------------------------------------------------
@@ -37,10 +39,18 @@ static bool serial_step(void *ctx) {
 }
 static void serial_drain(void *ctx) { uart_drain(ctx); }
 static size_t serial_read(void *ctx, uint8_t *bytes, size_t count) { return uart_read(ctx, bytes, count); }
+static void serial_enable(void) {
+	if (host.interrupts) uart_interrupts(&host.uart, host.listening, host.sending);
+}
 static void serial_pending(void *ctx, bool waiting) {
-	struct uart *uart = ctx;
-	// Before hostconsole_interrupts nobody would take the interrupt.
-	if (uart->rx_interrupt) uart_interrupts(uart, true, waiting);
+	(void)ctx;
+	host.sending = waiting;
+	serial_enable();
+}
+static void serial_listening(void *ctx, bool room) {
+	(void)ctx;
+	host.listening = room;
+	serial_enable();
 }
 
 static const struct console_sink_ops serial_ops = {
@@ -51,6 +61,7 @@ static const struct console_sink_ops serial_ops = {
     .drain = serial_drain,
     .read = serial_read,
     .pending = serial_pending,
+    .listening = serial_listening,
 };
 
 // ---- screen and keyboard -----------------------------------------------------------------------------------
@@ -79,6 +90,12 @@ static void screen_pending(void *ctx, bool waiting) {
 	(void)waiting; // term_write takes everything: nothing waits in the ring
 }
 
+// A byte that is not read keeps the keyboard controller from taking the next.
+static void screen_listening(void *ctx, bool room) {
+	(void)ctx;
+	(void)room;
+}
+
 static const struct console_sink_ops screen_ops = {
     .name = "screen",
     .write_now = screen_write,
@@ -87,11 +104,13 @@ static const struct console_sink_ops screen_ops = {
     .drain = screen_drain,
     .read = screen_read,
     .pending = screen_pending,
+    .listening = screen_listening,
 };
 
 // ---- attaching ---------------------------------------------------------------------------------------------
 
 void hostconsole_early(void) {
+	host.listening = true;
 	if (uart_init(&host.uart, UART_COM1_PORT) == 0 && console_attach(&serial_ops, &host.uart) != 0)
 		host.uart.present = false;
 	log_sink_set(console_log);
@@ -150,7 +169,8 @@ int hostconsole_interrupts(const struct acpi_info *info, uint32_t apic_id, trap_
 	if (host.uart.present) {
 		err = route(info, UART_COM1_IRQ, apic_id, HOST_VEC_SERIAL, handler);
 		if (err != 0) return err;
-		uart_interrupts(&host.uart, true, false);
+		host.interrupts = true;
+		serial_enable();
 	}
 	if (host.ps2.present) err = route(info, PS2_KEYBOARD_IRQ, apic_id, HOST_VEC_KEYBOARD, handler);
 	// What came before the routing left its line up without an edge: take it now.

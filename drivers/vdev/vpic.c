@@ -208,10 +208,12 @@ static void ocw3_write(struct vpic_chip_state *chip, uint8_t value) {
 
 static void chip_write(struct vpic *pic, struct vpic_chip_state *chip, unsigned a0, uint8_t value) {
 	if (a0) {
-		if (chip->init)
+		if (chip->init) {
 			icw_write(chip, value);
-		else
+		} else {
 			chip->imr = value; // OCW1
+			if (chip->irr == 0) return; // no request, masked or not: the output stays
+		}
 	} else if (value & ICW1_INIT) {
 		icw1_write(chip, value);
 	} else if (value & OCW3_SELECT) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A 16550A UART (National PC16550D data sheet) over a character back end. Reads of its config: base, gsi,
-// chardev (NULL: output vanishes, no input). Sending takes no time, so the transmitter is always empty;
-// the cost of a written character is one call of the back end and, only when the guest asked for
-// transmitter interrupts, a look at the line. Input is taken from the back end when there is room in the
+// chardev (NULL: output vanishes, no input). Sending takes no time, so the transmitter is always empty but
+// while the back end wants no more; the cost of a written character is one call of the back end and, only
+// when the guest asked for transmitter interrupts, a look at the line. Input is taken from the back end when there is room in the
 // FIFO, so nothing is overrun: what does not fit stays in the back end. INTR is wired straight to the
 // line; OUT2 does not gate it.
 #include "drivers/vdev/vuart.h"
@@ -47,6 +47,7 @@ struct vuart {
 	bool line; // what vm_gsi_set was told last
 	uint8_t ier, fcr, lcr, mcr, msr, scr, dll, dlm;
 	uint8_t lsr_errors;
+	bool tx_held; // the back end wants no more: the transmitter is not empty
 	bool thre_pending, timeout_pending;
 	uint8_t tx;
 	uint8_t rx_head, rx_count;
@@ -160,10 +161,28 @@ static void data_write(struct vuart *u, uint8_t byte) {
 		return;
 	}
 	u->tx = byte; // a place for the back end to read it, cheaper than a guarded stack frame
-	if (u->chardev) u->chardev->write(u->chardev, &u->tx, 1);
+	if (u->chardev && unlikely(!u->chardev->write(u->chardev, &u->tx, 1))) {
+		u->tx_held = true;
+		if (u->thre_pending) {
+			u->thre_pending = false;
+			line_update(u);
+		}
+		return;
+	}
 	if (u->thre_pending) return; // nothing can have changed
 	u->thre_pending = true;
 	if (u->ier & IER_THRE) line_update(u);
+}
+
+static void tx_empty(struct vuart *u) {
+	u->tx_held = false;
+	u->thre_pending = true;
+	line_update(u);
+}
+
+static void output_ready(void *device) {
+	struct vuart *u = device;
+	if (u->tx_held) tx_empty(u);
 }
 
 static uint8_t iir_read(struct vuart *u) {
@@ -176,8 +195,8 @@ static uint8_t iir_read(struct vuart *u) {
 }
 
 static void ier_write(struct vuart *u, uint8_t value) {
-	// The transmitter is empty, so enabling its interrupt raises it.
-	if (value & ~u->ier & IER_THRE) u->thre_pending = true;
+	// Enabling the interrupt of an empty transmitter raises it.
+	if ((value & ~u->ier & IER_THRE) && !u->tx_held) u->thre_pending = true;
 	u->ier = value & IER_ALL;
 	timeout_restart(u);
 	line_update(u);
@@ -214,7 +233,8 @@ static void mcr_write(struct vuart *u, uint8_t value) {
 }
 
 static uint8_t lsr_read(struct vuart *u) {
-	uint8_t value = (uint8_t)(LSR_THRE | LSR_TEMT | (u->rx_count ? LSR_DR : 0) | u->lsr_errors);
+	uint8_t value =
+	    (uint8_t)((u->tx_held ? 0 : LSR_THRE | LSR_TEMT) | (u->rx_count ? LSR_DR : 0) | u->lsr_errors);
 	if (u->lsr_errors) {
 		u->lsr_errors = 0;
 		line_update(u);
@@ -290,7 +310,7 @@ static void vuart_reset(struct vdev *self) {
 	u->dlm = 0;
 	u->dll = 1; // 115200: the data sheet leaves it open, firmware would have set it
 	u->lsr_errors = 0;
-	u->thre_pending = false;
+	u->tx_held = u->thre_pending = false;
 	rx_clear(u);
 	u->line = false;
 	vm_gsi_set(self->vm, u->gsi, false);
@@ -307,6 +327,7 @@ static int vuart_create(struct vdev *self, const struct vdev_config *config) {
 	if (u->chardev) {
 		u->chardev->device = u;
 		u->chardev->input_ready = input_ready;
+		u->chardev->output_ready = output_ready;
 	}
 	return 0;
 }
@@ -324,7 +345,7 @@ static void vuart_save(const struct vdev *self, void *record) {
 	    .dll = u->dll,
 	    .dlm = u->dlm,
 	    .lsr_errors = u->lsr_errors,
-	    .thre_pending = u->thre_pending,
+	    .thre_pending = u->thre_pending || u->tx_held, // whether a back end wants more is its own state
 	    .timeout_pending = u->timeout_pending,
 	    .rx_count = u->rx_count,
 	};
@@ -354,6 +375,7 @@ static int vuart_load(struct vdev *self, const void *record, uint32_t bytes, uin
 	u->dll = s.dll;
 	u->dlm = s.dlm;
 	u->lsr_errors = s.lsr_errors;
+	u->tx_held = false;
 	u->thre_pending = s.thre_pending != 0;
 	u->timeout_pending = s.timeout_pending != 0;
 	u->rx_head = 0;

@@ -19,7 +19,8 @@ align 16
 	jmp trap_common
 %endmacro
 
-; Interrupts: 8 bytes each, the vector as a signed byte.
+; Interrupts: 8 bytes each, the vector as a signed byte. Vectors 32 to 63 and 224 to 255 are in use; a stranger
+; between them is delivered as 255, the spurious one, and counted there.
 %macro interrupt_stub 1
 align 8
 	push byte %1 - 256 * (%1 >= 128)
@@ -37,7 +38,12 @@ trap_stubs:
 align 8
 global trap_interrupt_stubs
 trap_interrupt_stubs:
-%rep 224
+%rep 32
+	interrupt_stub vector
+%assign vector vector + 1
+%endrep
+%assign vector 224
+%rep 32
 	interrupt_stub vector
 %assign vector vector + 1
 %endrep

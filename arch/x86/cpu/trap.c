@@ -34,10 +34,16 @@ static const char *const exception_name[] = {
     "22",  "23",  "24",  "25",  "26",  "27",  "#HV", "#VC", "#SX", "31",
 };
 
+// Interrupt stubs exist for two blocks of vectors (trap.asm); every other vector is taken as the last one.
+#define STUB_BLOCK 32u
+
 static uint64_t stub_of(unsigned vector) {
-	const unsigned char *stub = vector < HOST_VEC_FIRST
-	                                ? trap_stubs + vector * EXCEPTION_STUB_BYTES
-	                                : trap_interrupt_stubs + (vector - HOST_VEC_FIRST) * INTERRUPT_STUB_BYTES;
+	const unsigned char *stub = trap_stubs + vector * EXCEPTION_STUB_BYTES;
+	if (vector >= HOST_VEC_FIRST) {
+		unsigned index = vector - HOST_VEC_FIRST;
+		if (index >= STUB_BLOCK) index = vector >= HOST_VEC_HIGH ? STUB_BLOCK + vector - HOST_VEC_HIGH : 2 * STUB_BLOCK - 1;
+		stub = trap_interrupt_stubs + index * INTERRUPT_STUB_BYTES;
+	}
 	return (uint64_t)(uintptr_t)stub;
 }
 

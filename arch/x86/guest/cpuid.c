@@ -49,14 +49,14 @@
 #define LEAF6_ARAT BIT32(2)
 #define LEAF87_INVARIANT_TSC BIT32(8)
 
-static struct cpuid_entry *add(struct cpuid_model *m, uint32_t leaf, uint32_t subleaf, bool subleaf_matters) {
+static __cold struct cpuid_entry *add(struct cpuid_model *m, uint32_t leaf, uint32_t subleaf, bool subleaf_matters) {
 	assert(m->count < CPUID_ENTRY_MAX);
 	struct cpuid_entry *e = &m->entry[m->count++];
 	*e = (struct cpuid_entry){.leaf = leaf, .subleaf = subleaf, .subleaf_matters = subleaf_matters};
 	return e;
 }
 
-static struct cpuid_entry *add_host(struct cpuid_model *m, uint32_t leaf, uint32_t subleaf,
+static __cold struct cpuid_entry *add_host(struct cpuid_model *m, uint32_t leaf, uint32_t subleaf,
                                     bool subleaf_matters) {
 	struct cpuid_entry *e = add(m, leaf, subleaf, subleaf_matters);
 	struct cpuid_regs r = cpuid(leaf, subleaf);
@@ -69,7 +69,7 @@ static struct cpuid_entry *add_host(struct cpuid_model *m, uint32_t leaf, uint32
 
 static unsigned log2_up(unsigned n) { return n <= 1 ? 0 : bit_last(n - 1) + 1; }
 
-static void add_leaf1(struct cpuid_model *m, unsigned vcpus) {
+static __cold void add_leaf1(struct cpuid_model *m, unsigned vcpus) {
 	struct cpuid_entry *e = add_host(m, 1, 0, false);
 	e->ebx = (e->ebx & 0xff00u) | (vcpus > 1 ? vcpus << 16 : 0); // CLFLUSH size; APIC id patched in
 	// The local APIC is ours, so x2APIC and the deadline timer are there whatever the host has.
@@ -78,7 +78,7 @@ static void add_leaf1(struct cpuid_model *m, unsigned vcpus) {
 	if (!features.xsave) e->ecx &= ~(CPUID1_ECX_XSAVE | CPUID1_ECX_AVX | BIT32(12) | BIT32(29));
 }
 
-static void add_caches(struct cpuid_model *m, unsigned vcpus) {
+static __cold void add_caches(struct cpuid_model *m, unsigned vcpus) {
 	if (features.vendor != CPU_VENDOR_INTEL) return;
 	for (uint32_t i = 0; i < 8; i++) {
 		struct cpuid_entry *e = add_host(m, 4, i, true);
@@ -89,7 +89,7 @@ static void add_caches(struct cpuid_model *m, unsigned vcpus) {
 	}
 }
 
-static void add_topology(struct cpuid_model *m, unsigned vcpus) {
+static __cold void add_topology(struct cpuid_model *m, unsigned vcpus) {
 	// Leaf 0xB: one thread a core, all cores in one package; EDX (x2APIC id) patched in.
 	struct cpuid_entry *e = add(m, 0xb, 0, true);
 	e->ebx = 1;
@@ -100,7 +100,7 @@ static void add_topology(struct cpuid_model *m, unsigned vcpus) {
 	e->ecx = 1u | 2u << 8; // level 1, core
 }
 
-static void add_xsave(struct cpuid_model *m) {
+static __cold void add_xsave(struct cpuid_model *m) {
 	if (!features.xsave) return;
 	uint64_t mask = features.xcr0_mask & XCR0_OFFERED;
 	struct cpuid_entry *e = add(m, 0xd, 0, true);
@@ -117,7 +117,7 @@ static void add_xsave(struct cpuid_model *m) {
 	e->ecx = bytes;
 }
 
-static void add_basic(struct cpuid_model *m, unsigned vcpus) {
+static __cold void add_basic(struct cpuid_model *m, unsigned vcpus) {
 	struct cpuid_entry *zero = add_host(m, 0, 0, false);
 	m->max_basic = features.xsave ? 0xd : 0xb;
 	zero->eax = m->max_basic;
@@ -138,7 +138,7 @@ static void add_basic(struct cpuid_model *m, unsigned vcpus) {
 	add_xsave(m);
 }
 
-static void add_extended(struct cpuid_model *m) {
+static __cold void add_extended(struct cpuid_model *m) {
 	if (features.max_extended < 0x80000001u) return;
 	m->max_extended = features.max_extended >= 0x80000008u ? 0x80000008u : 0x80000001u;
 	struct cpuid_entry *e = add_host(m, 0x80000000u, 0, false);
@@ -157,7 +157,7 @@ static void add_extended(struct cpuid_model *m) {
 	e->ecx = e->edx = 0;
 }
 
-static void add_signature(struct cpuid_model *m, uint32_t leaf, uint32_t max,
+static __cold void add_signature(struct cpuid_model *m, uint32_t leaf, uint32_t max,
                           const char signature[static 13]) {
 	struct cpuid_entry *e = add(m, leaf, 0, false);
 	e->eax = max;
@@ -166,7 +166,7 @@ static void add_signature(struct cpuid_model *m, uint32_t leaf, uint32_t max,
 	memcpy(&e->edx, signature + 8, 4);
 }
 
-static void add_hypervisor(struct cpuid_model *m) {
+static __cold void add_hypervisor(struct cpuid_model *m) {
 	add_signature(m, CPUID_HV_BASE, CPUID_HV_MAX, "BulkheadHV\0\0");
 	struct cpuid_entry *e = add(m, CPUID_HV_MAX, 0, false);
 	e->eax = HYPERCALL_ABI_VERSION;

@@ -39,7 +39,7 @@
 #define KVM_FEATURE_CLOCKSOURCE2 BIT32(3)
 #define KVM_FEATURE_CLOCKSOURCE_STABLE BIT32(24)
 
-void cpuid_build(struct cpuid_model *model, unsigned vcpus);
+__cold void cpuid_build(struct cpuid_model *model, unsigned vcpus);
 const struct cpuid_entry *cpuid_find(const struct cpuid_model *model, uint32_t leaf, uint32_t subleaf);
 // XCR0 bits this guest may set.
 uint64_t cpuid_xcr0_mask(const struct cpuid_model *model);

@@ -31,16 +31,16 @@ static inline struct svm_vcpu *svm_of(const struct vcpu *vcpu) { return vcpu->ar
 static inline struct vmcb *vmcb_of(const struct vcpu *vcpu) { return vcpu->arch->block; }
 
 // setup.c
-int svm_probe(struct arch_why *why);
-int svm_cpu_enable(struct arch_why *why);
-void svm_cpu_disable(void);
+__cold int svm_probe(struct arch_why *why);
+__cold int svm_cpu_enable(struct arch_why *why);
+__cold void svm_cpu_disable(void);
 uint64_t svm_host_vmcb_pa(void);
 uint64_t svm_iopm_pa(void);
 uint64_t svm_msrpm_pa(void);
 // vcpu.c
-int svm_vcpu_create(struct vcpu *vcpu);
-void svm_vcpu_destroy(struct vcpu *vcpu);
-void svm_vcpu_reset(struct vcpu *vcpu);
+__cold int svm_vcpu_create(struct vcpu *vcpu);
+__cold void svm_vcpu_destroy(struct vcpu *vcpu);
+__cold void svm_vcpu_reset(struct vcpu *vcpu);
 void svm_flush(struct vcpu *vcpu);
 // ASIDs are handed out upwards per CPU; when they run out, the generation moves on, everything is flushed
 // once and every vCPU takes a new one at its next entry. An ASID is never used twice in a generation.
@@ -50,7 +50,7 @@ struct asid_pool {
 };
 extern struct asid_pool svm_asid_pool[CPU_MAX];
 void svm_asid_take(struct svm_vcpu *svm, struct asid_pool *pool);
-void svm_dump(const struct vcpu *vcpu);
+__cold void svm_dump(const struct vcpu *vcpu);
 // length.c
 // Length of the exiting instruction on a CPU that does not tell, for those whose opcode the exit code names; 0
 // when it takes a full decode.
@@ -82,10 +82,10 @@ uint64_t svm_rflags_get(const struct vcpu *vcpu);
 void svm_rflags_set(struct vcpu *vcpu, uint64_t rflags);
 uint8_t svm_cpl_get(const struct vcpu *vcpu);
 void svm_seg_get(const struct vcpu *vcpu, enum guest_seg seg, struct guest_segment *out);
-void svm_seg_set(struct vcpu *vcpu, enum guest_seg seg, const struct guest_segment *in);
+__cold void svm_seg_set(struct vcpu *vcpu, enum guest_seg seg, const struct guest_segment *in);
 void svm_paging_get(const struct vcpu *vcpu, struct guest_paging *out);
-void svm_sregs_get(const struct vcpu *vcpu, struct guest_sregs *out);
-void svm_sregs_set(struct vcpu *vcpu, const struct guest_sregs *in);
+__cold void svm_sregs_get(const struct vcpu *vcpu, struct guest_sregs *out);
+__cold void svm_sregs_set(struct vcpu *vcpu, const struct guest_sregs *in);
 void svm_cr0_set(struct vcpu *vcpu, uint64_t cr0);
 void svm_cr3_set(struct vcpu *vcpu, uint64_t cr3);
 void svm_cr4_set(struct vcpu *vcpu, uint64_t cr4);
@@ -96,5 +96,5 @@ uint64_t svm_dr6_get(const struct vcpu *vcpu);
 void svm_dr6_set(struct vcpu *vcpu, uint64_t dr6);
 uint64_t svm_dr7_get(const struct vcpu *vcpu);
 void svm_dr7_set(struct vcpu *vcpu, uint64_t dr7);
-bool svm_msr_get(const struct vcpu *vcpu, uint32_t msr, uint64_t *value);
-bool svm_msr_set(struct vcpu *vcpu, uint32_t msr, uint64_t value);
+__cold bool svm_msr_get(const struct vcpu *vcpu, uint32_t msr, uint64_t *value);
+__cold bool svm_msr_set(struct vcpu *vcpu, uint32_t msr, uint64_t value);

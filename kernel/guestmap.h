@@ -10,7 +10,7 @@
 #define GUEST_KBC_COMMAND_PORT 0x64u
 #define GUEST_RTC_PORT 0x70u // index, data
 #define GUEST_FAST_A20_PORT 0x92u
-#define GUEST_COM1_PORT 0x3f8u // 16550A, eight ports
+#define GUEST_COM1_PORT 0x3f8u        // 16550A, eight ports
 #define GUEST_PCI_ADDRESS_PORT 0xcf8u // configuration mechanism 1
 #define GUEST_PCI_DATA_PORT 0xcfcu
 #define GUEST_RESET_PORT 0xcf9u // a byte register between those of CONFIG_ADDRESS

@@ -50,7 +50,8 @@ static bool behind_call(uint64_t address) {
 	const uint8_t *at = (const uint8_t *)(uintptr_t)address;
 	if (at[-5] == CALL_REL32) return true;
 	for (unsigned length = 2; length <= 7; length++)
-		if (at[-(int)length] == CALL_GROUP && (at[1 - (int)length] & CALL_MODRM_MASK) == CALL_MODRM) return true;
+		if (at[-(int)length] == CALL_GROUP && (at[1 - (int)length] & CALL_MODRM_MASK) == CALL_MODRM)
+			return true;
 	return false;
 }
 
@@ -80,8 +81,7 @@ static void say_registers(const struct panic_regs *r) {
 	    (unsigned long long)r->cr4);
 }
 
-static noreturn void stop(const struct panic_regs *r, uint64_t sp, const char *format,
-                          va_list args) {
+static noreturn void stop(const struct panic_regs *r, uint64_t sp, const char *format, va_list args) {
 	irq_disable();
 	if (panicking)
 		for (;;) cpu_halt();

@@ -211,7 +211,7 @@ static void chip_write(struct vpic *pic, struct vpic_chip_state *chip, unsigned 
 		if (chip->init) {
 			icw_write(chip, value);
 		} else {
-			chip->imr = value; // OCW1
+			chip->imr = value;          // OCW1
 			if (chip->irr == 0) return; // no request, masked or not: the output stays
 		}
 	} else if (value & ICW1_INIT) {

@@ -42,12 +42,13 @@ static inline void wrmsr(uint32_t msr, uint64_t v) {
 // RDMSR of a register that may not exist: false on #GP (fixed up by trap.c), *v unchanged.
 static inline bool rdmsr_safe(uint32_t msr, uint64_t *v) {
 	uint32_t lo, hi, fault = 0;
-	__asm__ volatile("1: rdmsr\n"
-	                 "2:\n\t.pushsection .text.fixup,\"ax\",@progbits\n"
-	                 "3:\tmovl $1, %[fault]\n\tjmp 2b\n\t.popsection\n\t"
-	                 ".pushsection .extable,\"a\",@progbits\n\t.balign 4\n\t.long 1b - ., 3b - .\n\t.popsection"
-	                 : "=a"(lo), "=d"(hi), [fault] "+r"(fault)
-	                 : "c"(msr));
+	__asm__ volatile(
+	    "1: rdmsr\n"
+	    "2:\n\t.pushsection .text.fixup,\"ax\",@progbits\n"
+	    "3:\tmovl $1, %[fault]\n\tjmp 2b\n\t.popsection\n\t"
+	    ".pushsection .extable,\"a\",@progbits\n\t.balign 4\n\t.long 1b - ., 3b - .\n\t.popsection"
+	    : "=a"(lo), "=d"(hi), [fault] "+r"(fault)
+	    : "c"(msr));
 	if (fault != 0) return false;
 	*v = (uint64_t)hi << 32 | lo;
 	return true;

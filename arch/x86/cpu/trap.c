@@ -41,7 +41,8 @@ static uint64_t stub_of(unsigned vector) {
 	const unsigned char *stub = trap_stubs + vector * EXCEPTION_STUB_BYTES;
 	if (vector >= HOST_VEC_FIRST) {
 		unsigned index = vector - HOST_VEC_FIRST;
-		if (index >= STUB_BLOCK) index = vector >= HOST_VEC_HIGH ? STUB_BLOCK + vector - HOST_VEC_HIGH : 2 * STUB_BLOCK - 1;
+		if (index >= STUB_BLOCK)
+			index = vector >= HOST_VEC_HIGH ? STUB_BLOCK + vector - HOST_VEC_HIGH : 2 * STUB_BLOCK - 1;
 		stub = trap_interrupt_stubs + index * INTERRUPT_STUB_BYTES;
 	}
 	return (uint64_t)(uintptr_t)stub;

@@ -49,7 +49,8 @@
 #define LEAF6_ARAT BIT32(2)
 #define LEAF87_INVARIANT_TSC BIT32(8)
 
-static __cold struct cpuid_entry *add(struct cpuid_model *m, uint32_t leaf, uint32_t subleaf, bool subleaf_matters) {
+static __cold struct cpuid_entry *add(struct cpuid_model *m, uint32_t leaf, uint32_t subleaf,
+                                      bool subleaf_matters) {
 	assert(m->count < CPUID_ENTRY_MAX);
 	struct cpuid_entry *e = &m->entry[m->count++];
 	*e = (struct cpuid_entry){.leaf = leaf, .subleaf = subleaf, .subleaf_matters = subleaf_matters};
@@ -57,7 +58,7 @@ static __cold struct cpuid_entry *add(struct cpuid_model *m, uint32_t leaf, uint
 }
 
 static __cold struct cpuid_entry *add_host(struct cpuid_model *m, uint32_t leaf, uint32_t subleaf,
-                                    bool subleaf_matters) {
+                                           bool subleaf_matters) {
 	struct cpuid_entry *e = add(m, leaf, subleaf, subleaf_matters);
 	struct cpuid_regs r = cpuid(leaf, subleaf);
 	e->eax = r.eax;
@@ -158,7 +159,7 @@ static __cold void add_extended(struct cpuid_model *m) {
 }
 
 static __cold void add_signature(struct cpuid_model *m, uint32_t leaf, uint32_t max,
-                          const char signature[static 13]) {
+                                 const char signature[static 13]) {
 	struct cpuid_entry *e = add(m, leaf, 0, false);
 	e->eax = max;
 	memcpy(&e->ebx, signature, 4);

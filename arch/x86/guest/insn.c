@@ -26,8 +26,8 @@ struct emulation {
 	struct emul_ctx ctx;
 	struct vcpu *vcpu;
 	struct guest_paging paging;
-	bool stuck;        // a page table that is not in memory: nothing architectural can follow
-	bool hinted;       // the one memory operand is device memory; the CPU has just translated it, rights checked:
+	bool stuck;  // a page table that is not in memory: nothing architectural can follow
+	bool hinted; // the one memory operand is device memory; the CPU has just translated it, rights checked:
 	uint64_t hint_gpa; // to this address
 };
 
@@ -185,8 +185,9 @@ static void stop_undecodable(struct vcpu *vcpu, const char *why, const uint8_t *
 	               (unsigned long long)ops->rip_get(vcpu), text);
 }
 
-static __attribute__((noinline)) void decode_failed(struct vcpu *vcpu, int err, const struct walk_fault *fault,
-                                                    const uint64_t *code, unsigned have) {
+static __attribute__((noinline)) void decode_failed(struct vcpu *vcpu, int err,
+                                                    const struct walk_fault *fault, const uint64_t *code,
+                                                    unsigned have) {
 	if (err == -ERR_INVAL)
 		guest_ud(vcpu);
 	else if (err == -ERR_RANGE)
@@ -206,7 +207,8 @@ static inline bool cache_holds(const struct insn_cache *c, const uint64_t *code,
 }
 
 // The instruction at RIP when both its page and its bytes are remembered; 64-bit code only.
-static inline const struct emul_insn *decode_remembered(struct vcpu *vcpu, const struct guest_paging *paging) {
+static inline const struct emul_insn *decode_remembered(struct vcpu *vcpu,
+                                                        const struct guest_paging *paging) {
 	const struct gspace *g = &vcpu->vm->space;
 	uint64_t code[CODE_BYTES / 8], page, linear = ops->rip_get(vcpu);
 	if (page_offset(linear) > PAGE_BYTES - CODE_BYTES || !guest_fetch_remembered(vcpu, paging, linear, &page))
@@ -218,7 +220,8 @@ static inline const struct emul_insn *decode_remembered(struct vcpu *vcpu, const
 }
 
 // The instruction at RIP, in the vCPU's cache; NULL: a fault was raised or the VM stopped.
-static const struct emul_insn *fetch_decode(struct vcpu *vcpu, const struct guest_paging *paging, enum emul_mode mode) {
+static const struct emul_insn *fetch_decode(struct vcpu *vcpu, const struct guest_paging *paging,
+                                            enum emul_mode mode) {
 	uint64_t code[CODE_BYTES / 8];
 	struct walk_fault fault;
 	fault.unreadable = false;
@@ -322,7 +325,8 @@ static bool one_access(const struct emul_insn *insn) {
 static bool plain_move(struct vcpu *vcpu, const struct emul_insn *insn, uint64_t fault_gpa) {
 	uint64_t *gpr = vcpu->arch->gpr;
 	unsigned bytes = insn->dst.bytes;
-	if (insn->op != EMUL_OP_MOV || bytes < 4 || page_offset(fault_gpa) == 0 || !is_aligned(fault_gpa, bytes)) return false;
+	if (insn->op != EMUL_OP_MOV || bytes < 4 || page_offset(fault_gpa) == 0 || !is_aligned(fault_gpa, bytes))
+		return false;
 	if (insn->dst.kind == EMUL_KIND_MEM && insn->src.kind == EMUL_KIND_REG && insn->src.reg != EMUL_RSP)
 		mmio_write(vcpu, fault_gpa, bytes, trunc_bytes(gpr[insn->src.reg], bytes));
 	else if (insn->dst.kind == EMUL_KIND_MEM && insn->src.kind == EMUL_KIND_IMM)

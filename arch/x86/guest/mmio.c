@@ -55,12 +55,14 @@ static __attribute__((noinline)) void unusual_fault(struct vcpu *vcpu, const str
 	    ((exit->fault.access & EXIT_ACCESS_WRITE) == 0 || (m.attr & PT_WRITE) != 0))
 		ops->flush(vcpu);
 	else if (arch->exception.valid || arch->irq_taken)
-		vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "event delivery touched %#llx, which is no memory (rip %#llx)", at,
-		               rip);
+		vm_stop_reason(vcpu->vm, VM_END_CRASH, 0,
+		               "event delivery touched %#llx, which is no memory (rip %#llx)", at, rip);
 	else if (exit->fault.table_walk)
-		vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "page table at %#llx, which is no memory (rip %#llx)", at, rip);
+		vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "page table at %#llx, which is no memory (rip %#llx)", at,
+		               rip);
 	else if ((exit->fault.access & EXIT_ACCESS_FETCH) != 0)
-		vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "executes at %#llx, which is no memory (rip %#llx)", at, rip);
+		vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "executes at %#llx, which is no memory (rip %#llx)", at,
+		               rip);
 	else
 		guest_emulate(vcpu); // read-only memory: the write is dropped
 }
@@ -69,7 +71,8 @@ void mmio_exit(struct vcpu *vcpu, const struct exit *exit) {
 	const struct arch_vcpu *arch = vcpu->arch;
 	uint64_t at = exit->fault.gpa;
 	const struct memslot *slot = NULL;
-	if (unlikely(!lapic_page(vcpu, at))) slot = memslot_find(gspace_slots(&vcpu->vm->space), gpa_gfn(gpa(at)));
+	if (unlikely(!lapic_page(vcpu, at)))
+		slot = memslot_find(gspace_slots(&vcpu->vm->space), gpa_gfn(gpa(at)));
 	// While an event was being delivered the CPU was storing its frame, not executing an instruction.
 	if (likely(slot == NULL && !arch->exception.valid && !arch->irq_taken && !exit->fault.table_walk &&
 	           (exit->fault.access & EXIT_ACCESS_FETCH) == 0))

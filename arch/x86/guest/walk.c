@@ -198,7 +198,8 @@ unsigned guest_fetch(struct vcpu *vcpu, const struct guest_paging *p, uint64_t c
 	gpa_t at;
 	if (likely(page_offset(linear) <= PAGE_BYTES - CODE_BYTES)) {
 		if (fetch_walk(vcpu, p, linear, &at, fault) < 0) return 0;
-		if (likely(gmem_read64(g, at, &code[0]) == 0 && gmem_read64(g, gpa_add(at, 8), &code[1]) == 0)) return CODE_BYTES;
+		if (likely(gmem_read64(g, at, &code[0]) == 0 && gmem_read64(g, gpa_add(at, 8), &code[1]) == 0))
+			return CODE_BYTES;
 	}
 	code[0] = code[1] = 0;
 	unsigned have = 0;

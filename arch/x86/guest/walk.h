@@ -27,8 +27,8 @@ static inline uint32_t guest_fetch_access(const struct guest_paging *p) {
 
 // The code page's translation by the remembered walk, when nothing it depended on has changed: no more and no less
 // than a walk would give.
-static inline bool guest_fetch_remembered(const struct vcpu *vcpu, const struct guest_paging *p, uint64_t linear,
-                                          uint64_t *gpa_page) {
+static inline bool guest_fetch_remembered(const struct vcpu *vcpu, const struct guest_paging *p,
+                                          uint64_t linear, uint64_t *gpa_page) {
 	const struct fetch_walk *w = &vcpu->arch->fetch[(linear >> PAGE_SHIFT) % FETCH_WALKS];
 	if (w->linear_page != (linear & ~(PAGE_BYTES - 1)) || w->cr3 != p->cr3 || w->cr0 != p->cr0 ||
 	    w->cr4 != p->cr4 || w->efer != p->efer || w->access != guest_fetch_access(p))

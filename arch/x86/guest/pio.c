@@ -33,6 +33,7 @@ static void rax_merge(struct vcpu *vcpu, unsigned bytes, uint64_t value) {
 	*rax = (*rax & keep[bytes]) | (value & ~keep[bytes] & UINT32_MAX);
 }
 
+// What a device asks of its VM (a reset, say) is done in the run loop, so it comes after the instruction anyway.
 void pio_exit(struct vcpu *vcpu, const struct exit *exit) {
 	if (unlikely(exit->pio.string)) {
 		guest_emulate(vcpu);
@@ -41,8 +42,6 @@ void pio_exit(struct vcpu *vcpu, const struct exit *exit) {
 	uint16_t port = exit->pio.port;
 	unsigned bytes = exit->pio.bytes;
 	const struct io_range *r = iobus_last(&vcpu->vm->pio, port, bytes);
-	// Past the instruction first: what the device does (a reset, say) comes after it.
-	ops->advance(vcpu, exit->insn_len);
 	if (exit->pio.in) {
 		rax_merge(vcpu, bytes,
 		          likely(r != NULL) ? r->ops->read(r->dev, port - r->base, bytes)
@@ -54,4 +53,5 @@ void pio_exit(struct vcpu *vcpu, const struct exit *exit) {
 		else
 			pio_write(vcpu, port, bytes, (uint32_t)value);
 	}
+	ops->advance(vcpu, exit->insn_len);
 }

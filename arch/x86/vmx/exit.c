@@ -130,6 +130,8 @@ static void decode_pio(struct exit *x) {
 	x->pio.port = (uint16_t)(q >> VMX_IO_PORT_SHIFT);
 	x->pio.bytes = (uint8_t)((q & VMX_IO_SIZE_MASK) + 1);
 	x->pio.in = (q & VMX_IO_IN) != 0;
+	x->pio.string = x->pio.rep = false;
+	if (likely((q & (VMX_IO_STRING | VMX_IO_REP)) == 0)) return;
 	x->pio.string = (q & VMX_IO_STRING) != 0;
 	x->pio.rep = (q & VMX_IO_REP) != 0;
 }

@@ -11,11 +11,13 @@
 #define PAGE_2M_BYTES (UINT64_C(1) << 21)
 #define PAGE_1G_BYTES (UINT64_C(1) << 30)
 
+// clang-format off
 typedef struct { uint64_t v; } hpa_t; // host physical, bytes
 typedef struct { uint64_t v; } gpa_t; // guest physical, bytes
 typedef struct { uint64_t v; } gva_t; // guest linear ("virtual"), bytes
 typedef struct { uint64_t v; } pfn_t; // host page frame number
 typedef struct { uint64_t v; } gfn_t; // guest page frame number
+// clang-format on
 
 static inline hpa_t hpa(uint64_t v) { return (hpa_t){v}; }
 static inline gpa_t gpa(uint64_t v) { return (gpa_t){v}; }

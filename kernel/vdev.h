@@ -88,4 +88,4 @@ enum vm_end { VM_END_POWEROFF = 1, VM_END_RESET, VM_END_DEBUG_EXIT, VM_END_CRASH
 void vm_end_request(struct vm *vm, enum vm_end how, uint32_t code);
 
 // A device saw the guest do what no manual allows: counted, and logged rate-limited.
-void vm_guest_error(struct vm *vm, const char *subsystem, const char *format, ...) __printf_like(3, 4);
+__cold void vm_guest_error(struct vm *vm, const char *subsystem, const char *format, ...) __printf_like(3, 4);

@@ -70,7 +70,7 @@ struct vm {
 // Fixed table of VMs; NULL when id is not built.
 struct vm *vm_get(uint32_t id);
 // Ends the VM for a reason a person reads; the first reason stays. Takes effect before the next entry.
-void vm_stop_reason(struct vm *vm, enum vm_end how, uint32_t code, const char *format, ...)
+__cold void vm_stop_reason(struct vm *vm, enum vm_end how, uint32_t code, const char *format, ...)
     __printf_like(4, 5);
 
 // The VM's clock, its guest TSC with it. Stopping a stopped clock or starting a running one does nothing. Both are

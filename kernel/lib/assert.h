@@ -5,7 +5,7 @@
 
 #include "kernel/lib/types.h"
 
-noreturn void assert_fail(const char *expr, const char *file, int line);
+__cold noreturn void assert_fail(const char *expr, const char *file, int line);
 
 #undef assert
 #define assert(expr) ((expr) ? (void)0 : assert_fail(#expr, __FILE__, __LINE__))

@@ -11,5 +11,5 @@ struct panic_regs {
 	uint64_t rip, rflags, cr0, cr2, cr3, cr4;
 };
 
-noreturn void panic(const char *format, ...) __printf_like(1, 2);
-noreturn void panic_regs(const struct panic_regs *regs, const char *format, ...) __printf_like(2, 3);
+__cold noreturn void panic(const char *format, ...) __printf_like(1, 2);
+__cold noreturn void panic_regs(const struct panic_regs *regs, const char *format, ...) __printf_like(2, 3);

@@ -82,7 +82,7 @@ void guest_event_requeue(struct vcpu *vcpu, const struct guest_event *event) {
 static bool irq_pending(const struct vcpu *vcpu) {
 	const struct arch_vcpu *arch = vcpu->arch;
 	if (arch->irq_taken || vlapic_pending(arch->lapic) >= 0) return true;
-	return vcpu->id == 0 && vpic_output(vm_pic(vcpu->vm)) && vlapic_accepts_extint(arch->lapic);
+	return vcpu->id == 0 && vpic_output(vcpu->vm->pic) && vlapic_accepts_extint(arch->lapic);
 }
 
 static uint8_t irq_take(struct vcpu *vcpu) {
@@ -92,11 +92,17 @@ static uint8_t irq_take(struct vcpu *vcpu) {
 		return arch->irq_vector;
 	}
 	int vector = vlapic_pending(arch->lapic);
-	return vector < 0 ? vpic_ack(vm_pic(vcpu->vm)) : vlapic_ack(arch->lapic, (uint8_t)vector);
+	return vector < 0 ? vpic_ack(vcpu->vm->pic) : vlapic_ack(arch->lapic, (uint8_t)vector);
 }
 
-// True when an event was put into the injection field.
-static bool inject_first(struct vcpu *vcpu) {
+static void inject_irq(struct vcpu *vcpu) {
+	const struct guest_event event = {.type = EVENT_IRQ, .vector = irq_take(vcpu)};
+	ops->inject(vcpu, &event);
+	vcpu->stat.injected_irqs++;
+}
+
+// An exception or an NMI goes first; true when one was put into the injection field.
+static __attribute__((noinline)) bool inject_other(struct vcpu *vcpu) {
 	struct arch_vcpu *arch = vcpu->arch;
 	if (arch->exception.valid) {
 		arch->exception.valid = false;
@@ -104,23 +110,27 @@ static bool inject_first(struct vcpu *vcpu) {
 		vcpu->stat.injected_exceptions++;
 		return true;
 	}
-	if (arch->nmi_pending && ops->nmi_allowed(vcpu)) {
-		arch->nmi_pending = false;
-		ops->inject(vcpu, &(struct guest_event){.type = EVENT_NMI, .vector = VEC_NMI});
-		vcpu->stat.injected_nmis++;
-		return true;
-	}
-	// An interrupt already acknowledged was past the IF test when its delivery was interrupted.
-	if (!arch->irq_taken && (!ops->irq_allowed(vcpu) || !irq_pending(vcpu))) return false;
-	ops->inject(vcpu, &(struct guest_event){.type = EVENT_IRQ, .vector = irq_take(vcpu)});
-	vcpu->stat.injected_irqs++;
+	if (!arch->nmi_pending || !ops->nmi_allowed(vcpu)) return false;
+	arch->nmi_pending = false;
+	ops->inject(vcpu, &(struct guest_event){.type = EVENT_NMI, .vector = VEC_NMI});
+	vcpu->stat.injected_nmis++;
 	return true;
 }
 
 void guest_event_deliver(struct vcpu *vcpu) {
-	if (!ops->event_waiting(vcpu)) inject_first(vcpu);
-	if (vcpu->arch->nmi_pending) ops->nmi_window(vcpu, true);
-	if (irq_pending(vcpu)) ops->irq_window(vcpu, true);
+	const struct arch_vcpu *arch = vcpu->arch;
+	bool busy = ops->event_waiting(vcpu);
+	if (unlikely(arch->exception.valid || arch->nmi_pending)) {
+		if (!busy) busy = inject_other(vcpu);
+		if (arch->nmi_pending) ops->nmi_window(vcpu, true);
+	}
+	if (!irq_pending(vcpu)) return;
+	// An interrupt already acknowledged was past the IF test when its delivery was interrupted.
+	if (!busy && (arch->irq_taken || ops->irq_allowed(vcpu))) {
+		inject_irq(vcpu);
+		if (likely(!irq_pending(vcpu))) return;
+	}
+	ops->irq_window(vcpu, true);
 }
 
 bool guest_event_wakes(const struct vcpu *vcpu) {

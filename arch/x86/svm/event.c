@@ -4,13 +4,19 @@
 #include "arch/x86/guest/event.h"
 #include "arch/x86/svm/svm.h"
 
-void svm_advance(struct vcpu *vcpu, uint8_t insn_len) {
-	struct vmcb *v = vmcb_of(vcpu);
-	v->rip += insn_len;
+// The shadow ends: what waited for it is looked at. RF covers one instruction; TF traps after it.
+static __attribute__((noinline)) void advance_rest(struct vcpu *vcpu, struct vmcb *v) {
 	if ((v->interrupt_shadow & SVM_SHADOW) != 0) vcpu_request(vcpu, VCPU_REQ_EVENT);
 	v->interrupt_shadow &= ~SVM_SHADOW;
 	v->rflags &= ~RFLAGS_RF;
-	if (unlikely((v->rflags & RFLAGS_TF) != 0) && !svm_of(vcpu)->stepping) guest_trap_step(vcpu);
+	if ((v->rflags & RFLAGS_TF) != 0 && !svm_of(vcpu)->stepping) guest_trap_step(vcpu);
+}
+
+void svm_advance(struct vcpu *vcpu, uint8_t insn_len) {
+	struct vmcb *v = vmcb_of(vcpu);
+	v->rip += insn_len;
+	if (unlikely((v->interrupt_shadow & SVM_SHADOW) != 0 || (v->rflags & (RFLAGS_TF | RFLAGS_RF)) != 0))
+		advance_rest(vcpu, v);
 }
 
 bool svm_event_waiting(const struct vcpu *vcpu) {

@@ -12,7 +12,8 @@ void svm_vcpu_enter(struct vcpu *vcpu) {
 	struct arch_vcpu *arch = vcpu->arch;
 	struct vmcb *v = vmcb_of(vcpu);
 	struct svm_vcpu *svm = arch->vendor;
-	struct asid_pool *pool = &svm_asid_pool[this_cpu()->id];
+	const struct cpu *cpu = this_cpu();
+	struct asid_pool *pool = &svm_asid_pool[cpu->id];
 	if (unlikely(svm->asid_generation != pool->generation)) svm_asid_take(svm, pool);
 	v->rax = arch->gpr[GPR_RAX];
 	// From here to VMRUN nothing is taken: GIF = 0 holds interrupts, NMIs and INIT. What set a request before
@@ -20,7 +21,7 @@ void svm_vcpu_enter(struct vcpu *vcpu) {
 	svm_clgi();
 	irq_enable();
 	if (likely(__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) == 0))
-		svm_enter(arch, this_cpu()->stack_top);
+		svm_enter(arch, cpu->stack_top);
 	irq_disable();
 	svm_stgi();
 }

@@ -6,7 +6,7 @@ import re
 import pytest
 
 import images
-from emulators import BUILD, DEBUG_EXIT, PLATFORMS, Platform, run
+from emulators import BUILD, DEBUG_EXIT, GRUB_I386, KERNEL, PLATFORMS, Platform, make_iso, run
 from images import disk, ovmf
 
 WORK = BUILD / "start-test"
@@ -22,6 +22,8 @@ CONFIG = "\n".join(LINES)
 # Bochs has no debug-exit device: the machine powers off by ACPI there.
 CONFIG_BOCHS = CONFIG.replace(LINES[2], 'on_idle = "poweroff"', 1)
 HALTED = r"the machine is halted"
+# The BOCHS BIOS locks IA32_FEATURE_CONTROL with VMX on, SeaBIOS leaves it 0.
+SEABIOS = ["romimage: file=/usr/share/seabios/bios.bin"]
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +95,10 @@ def test_grub_bochs(bochs_iso, work, platform):
     started(run(platform, work, iso=bochs_iso, timeout=90, until=HALTED), GRUB)
 
 
+def test_vmx_control_left_unlocked_by_the_firmware(bochs_iso, work):
+    started(run(HASWELL, work, iso=bochs_iso, timeout=90, until=HALTED, extra=SEABIOS), GRUB)
+
+
 @pytest.mark.parametrize("platform", [RYZEN, HASWELL], ids=lambda p: p.name)
 def test_ovmf_bochs(bochs_iso, work, platform):
     # OVMF gives no RSDP here: there is no way to power off, the machine halts.
@@ -150,3 +156,20 @@ def test_memory_beyond_the_machine_is_named(image, work):
 
 def test_cpu_without_virtualisation_is_named(image, work):
     refused(qemu(work, disk(image), cpu="qemu64,-svm"), r"neither VMX nor SVM")
+
+
+@pytest.mark.parametrize("cpu, lacks", [("core2_penryn_t9600", r"extended page tables \(EPT\)"),
+                                        ("corei5_lynnfield_750", r"unrestricted guest")])
+def test_vmx_without_what_is_needed_is_named(bochs_iso, work, cpu, lacks):
+    platform = Platform("refused", "bochs", cpu, vendor="vmx")
+    refused(run(platform, work, iso=bochs_iso, timeout=90, until=HALTED), rf"has VMX but .*: {lacks}")
+
+
+def test_vmx_locked_off_by_the_firmware_is_named(work):
+    grub_cfg = ("insmod /boot/grub/wrmsr.mod\nwrmsr 0x3a 0x1\nmultiboot2 /boot/bulkhead.elf\n"
+                "module2 /bulkhead.toml bulkhead.toml\nboot\n")
+    files = {"boot/bulkhead.elf": KERNEL, "boot/grub/wrmsr.mod": GRUB_I386 / "wrmsr.mod",
+             "bulkhead.toml": CONFIG_BOCHS.encode()}
+    make_iso(work.with_suffix(".iso"), files, grub_cfg)
+    outcome = run(HASWELL, work, iso=work.with_suffix(".iso"), timeout=90, until=HALTED, extra=SEABIOS)
+    refused(outcome, r"VMX is disabled by the firmware .*locked")

@@ -43,13 +43,17 @@ __cold void svm_vcpu_destroy(struct vcpu *vcpu);
 __cold void svm_vcpu_reset(struct vcpu *vcpu);
 void svm_flush(struct vcpu *vcpu);
 // ASIDs are handed out upwards per CPU; when they run out, the generation moves on, everything is flushed
-// once and every vCPU takes a new one at its next entry. An ASID is never used twice in a generation.
+// once and every vCPU takes a new one at its next entry. An ASID is never used twice in a generation. The flush is
+// owed until a VMRUN has made it, whichever vCPU's that is.
 struct asid_pool {
 	uint64_t generation;
 	uint32_t next;
+	bool flush;
 };
 extern struct asid_pool svm_asid_pool[CPU_MAX];
 void svm_asid_take(struct svm_vcpu *svm, struct asid_pool *pool);
+// After a VMRUN whose VMCB asked for a flush.
+void svm_flushed(struct vmcb *v, struct asid_pool *pool);
 __cold void svm_dump(const struct vcpu *vcpu);
 // length.c
 // Length of the exiting instruction on a CPU that does not tell, for those whose opcode the exit code names; 0

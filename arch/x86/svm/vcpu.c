@@ -12,18 +12,24 @@
 struct asid_pool svm_asid_pool[CPU_MAX];
 
 void svm_asid_take(struct svm_vcpu *svm, struct asid_pool *pool) {
-	svm->vmcb->tlb_control = SVM_TLB_KEEP;
 	if (pool->generation == 0 || pool->next >= svm_caps.asids) {
 		pool->generation++;
 		pool->next = 1; // 0 is the host
-		svm->vmcb->tlb_control = SVM_TLB_FLUSH_ALL;
+		pool->flush = true;
 	}
+	svm->vmcb->tlb_control = pool->flush ? SVM_TLB_FLUSH_ALL : SVM_TLB_KEEP;
 	svm->vmcb->asid = pool->next++;
 	svm->asid_generation = pool->generation;
 }
 
+void svm_flushed(struct vmcb *v, struct asid_pool *pool) {
+	if (v->tlb_control == SVM_TLB_FLUSH_ALL) pool->flush = false;
+	v->tlb_control = SVM_TLB_KEEP;
+}
+
 void svm_flush(struct vcpu *vcpu) {
 	struct svm_vcpu *svm = svm_of(vcpu);
+	if (svm->vmcb->tlb_control == SVM_TLB_FLUSH_ALL) return; // that is still to come
 	if (svm_caps.flush_asid)
 		svm->vmcb->tlb_control = SVM_TLB_FLUSH_ASID;
 	else
@@ -77,14 +83,14 @@ static void controls_set(struct vcpu *vcpu, struct vmcb *v) {
 static const struct vmcb_seg data_reset = {.attrib = 0x093, .limit = 0xffff};
 
 // Processor state after reset: APM vol. 2, table 14-1.
-static void state_reset(struct vmcb *v) {
+static void state_reset(struct vcpu *vcpu, struct vmcb *v) {
 	v->es = v->ss = v->ds = v->fs = v->gs = data_reset;
 	v->cs = (struct vmcb_seg){.selector = 0xf000, .attrib = 0x09b, .limit = 0xffff, .base = 0xffff0000u};
 	v->gdtr = v->idtr = (struct vmcb_seg){.limit = 0xffff};
 	v->ldtr = (struct vmcb_seg){.attrib = 0x082, .limit = 0xffff};
 	v->tr = (struct vmcb_seg){.attrib = 0x08b, .limit = 0xffff};
 	v->efer = EFER_SVME; // VMRUN demands it (APM vol. 2, 15.5.1); hidden from the guest
-	v->cr0 = CR0_ET | CR0_CD | CR0_NW;
+	svm_cr0_set(vcpu, CR0_ET | CR0_CD | CR0_NW);
 	v->dr6 = DR6_FIXED;
 	v->dr7 = DR7_FIXED;
 	v->rflags = RFLAGS_FIXED;
@@ -98,7 +104,7 @@ void svm_vcpu_reset(struct vcpu *vcpu) {
 	svm->asid_generation = ASID_NONE;
 	svm->nmi_masked = svm->iret_wait = svm->stepping = false;
 	controls_set(vcpu, svm->vmcb);
-	state_reset(svm->vmcb);
+	state_reset(vcpu, svm->vmcb);
 }
 
 void svm_dump(const struct vcpu *vcpu) {

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// arch/x86/svm/vcpu.c's address-space ids against a model of a TLB: the emulators flush everything at every world
+// switch, so that only this shows a translation that outlives its flush.
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "arch/x86/cpu/features.h"
+#include "arch/x86/svm/svm.h"
+#include "kernel/memory.h"
+#include "tests/unit/support.h"
+
+#define VCPUS 5
+#define ASIDS 8
+#define ARCH_SET_GS 0x1001 // asm/prctl.h
+
+struct svm_caps svm_caps;
+struct cpu_features features;
+
+// ---- what vcpu.c and state.c need of their neighbours ----------------------------------------------------------
+
+int memory_pool_pages(uint64_t pages, hpa_t *first) {
+	*first = hpa((uintptr_t)aligned_alloc(PAGE_BYTES, pages * PAGE_BYTES));
+	return 0;
+}
+void memory_pool_pages_free(hpa_t first, uint64_t pages) {
+	(void)pages;
+	free((void *)(uintptr_t)first.v);
+}
+int memory_object(uint64_t bytes, void **object) {
+	*object = calloc(1, bytes);
+	return 0;
+}
+void memory_object_free(void *object, uint64_t bytes) {
+	(void)bytes;
+	free(object);
+}
+uint64_t svm_host_vmcb_pa(void) { return 0; }
+uint64_t svm_iopm_pa(void) { return 0; }
+uint64_t svm_msrpm_pa(void) { return 0; }
+void vcpu_request(struct vcpu *vcpu, uint32_t requests) { vcpu->requests |= requests; }
+
+// ---- the model ---------------------------------------------------------------------------------------------------
+
+struct rig {
+	struct rng rng;
+	struct cpu cpu;
+	struct vm vm;
+	struct vcpu vcpu[VCPUS];
+	struct arch_vcpu arch[VCPUS];
+	uint32_t epoch[VCPUS]; // how often its translations had to be dropped
+	// What the TLB holds under each ASID: of which vCPU, from which epoch. -1: nothing.
+	int owner[ASIDS];
+	uint32_t cached[ASIDS];
+};
+
+static void tlb_drop(struct rig *r, unsigned asid) { r->owner[asid] = -1; }
+
+// VMRUN and the exit: the flush that the VMCB asks for, then translations are used and cached.
+static void run(struct rig *r, unsigned i) {
+	struct svm_vcpu *svm = svm_of(&r->vcpu[i]);
+	struct vmcb *v = svm->vmcb;
+	assert_in_range(v->asid, 1, ASIDS - 1);
+	if (v->tlb_control == SVM_TLB_FLUSH_ALL)
+		for (unsigned a = 0; a < ASIDS; a++) tlb_drop(r, a);
+	if (v->tlb_control == SVM_TLB_FLUSH_ASID) {
+		assert_true(svm_caps.flush_asid);
+		tlb_drop(r, v->asid);
+	}
+	if (r->owner[v->asid] >= 0) {
+		assert_int_equal(r->owner[v->asid], i);
+		assert_int_equal(r->cached[v->asid], r->epoch[i]);
+	}
+	r->owner[v->asid] = (int)i;
+	r->cached[v->asid] = r->epoch[i];
+	if (v->tlb_control != SVM_TLB_KEEP) svm_flushed(v, &svm_asid_pool[0]);
+}
+
+// As svm_vcpu_enter does; some entries are called off at the last moment.
+static void enter(struct rig *r, unsigned i) {
+	struct svm_vcpu *svm = svm_of(&r->vcpu[i]);
+	if (svm->asid_generation != svm_asid_pool[0].generation) svm_asid_take(svm, &svm_asid_pool[0]);
+	if (rng_below(&r->rng, 4) != 0) run(r, i);
+}
+
+static void flush(struct rig *r, unsigned i) {
+	r->epoch[i]++;
+	svm_flush(&r->vcpu[i]);
+}
+
+static void random_runs(bool flush_asid) {
+	struct rig *r = calloc(1, sizeof *r);
+	rng_init(&r->rng, 7);
+	r->cpu.self = &r->cpu;
+	assert_int_equal(syscall(SYS_arch_prctl, ARCH_SET_GS, &r->cpu), 0);
+	svm_caps = (struct svm_caps){.asids = ASIDS, .flush_asid = flush_asid};
+	svm_asid_pool[0] = (struct asid_pool){0};
+	for (unsigned a = 0; a < ASIDS; a++) tlb_drop(r, a);
+	for (unsigned i = 0; i < VCPUS; i++) {
+		r->vcpu[i] = (struct vcpu){.vm = &r->vm, .arch = &r->arch[i], .id = i};
+		assert_int_equal(svm_vcpu_create(&r->vcpu[i]), 0);
+		svm_vcpu_reset(&r->vcpu[i]);
+	}
+	for (unsigned n = 0; n < 100000; n++) {
+		unsigned i = (unsigned)rng_below(&r->rng, VCPUS);
+		if (rng_below(&r->rng, 3) != 0)
+			enter(r, i);
+		else
+			flush(r, i);
+	}
+	for (unsigned i = 0; i < VCPUS; i++) svm_vcpu_destroy(&r->vcpu[i]);
+	free(r);
+}
+
+static void svm_flush_with_new_asids_leaves_no_stale_translation(void **state) {
+	(void)state;
+	random_runs(false);
+}
+
+static void svm_flush_by_asid_leaves_no_stale_translation(void **state) {
+	(void)state;
+	random_runs(true);
+}
+
+static void svm_vcpu_reset_keeps_the_cache_on(void **state) {
+	(void)state;
+	struct vm vm = {0};
+	struct arch_vcpu arch = {0};
+	struct vcpu vcpu = {.vm = &vm, .arch = &arch};
+	struct guest_sregs s;
+	assert_int_equal(svm_vcpu_create(&vcpu), 0);
+	svm_vcpu_reset(&vcpu);
+	assert_int_equal(vmcb_of(&vcpu)->cr0 & (CR0_CD | CR0_NW), 0);
+	svm_sregs_get(&vcpu, &s);
+	assert_int_equal(s.cr0, CR0_ET | CR0_CD | CR0_NW); // what the guest reads (APM vol. 2, table 14-1)
+	assert_true((vmcb_of(&vcpu)->intercept_cr_read & 1) != 0);
+	svm_vcpu_destroy(&vcpu);
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(svm_flush_with_new_asids_leaves_no_stale_translation),
+	    cmocka_unit_test(svm_flush_by_asid_leaves_no_stale_translation),
+	    cmocka_unit_test(svm_vcpu_reset_keeps_the_cache_on),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

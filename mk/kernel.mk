@@ -63,6 +63,14 @@ $(BUILD)/bulkhead0.elf: $(KERNEL_OBJ) $(BUILD)/gen/symbols0.o $(KERNEL_LD)
 $(KERNEL_ELF): $(KERNEL_OBJ) $(BUILD)/gen/symbols1.o $(KERNEL_LD)
 	@echo "  LD    $@"; $(KERNEL_LINK) $(BUILD)/gen/symbols1.o -o $@
 
+# The same kernel entered by GRUB with 5-level paging on, for the system tests.
+$(BUILD)/kernel/boot/mb2/mb2_entry_la57.asm.o: boot/mb2/mb2_entry.asm mk/kernel.mk
+	@mkdir -p $(@D)
+	@$(NASM) -f elf64 -dENTER_LA57 -I./ -w+all $< -o $@
+
+$(BUILD)/bulkhead-la57.elf: $(KERNEL_ELF) $(BUILD)/kernel/boot/mb2/mb2_entry_la57.asm.o
+	@echo "  LD    $@"; $(subst mb2_entry.asm.o,mb2_entry_la57.asm.o,$(KERNEL_LINK)) $(BUILD)/gen/symbols1.o -o $@
+
 ## kernel        the hypervisor image, build/bulkhead.elf
 .PHONY: kernel
 kernel: $(KERNEL_ELF)

@@ -30,6 +30,7 @@ MB2_CONSOLE_TEXT  equ 2                  ; we can write to an EGA text screen, a
 CR0_PE            equ 1 << 0
 CR0_PG            equ 1 << 31
 CR4_PAE           equ 1 << 5
+CR4_LA57            equ 1 << 12
 MSR_EFER          equ 0xc0000080
 EFER_LME          equ 1 << 8
 EFLAGS_ID         equ 1 << 21
@@ -152,10 +153,19 @@ mb2_entry:
 	lea eax, [ebp + tables_pdpt + PTE_TABLE - .here]
 	mov [ebp + tables_pml4 - .here], eax
 
-	; SDM vol. 3, 10.8.5 "Initializing IA-32e Mode": PAE, CR3, LME, PG, in this order.
+	; SDM vol. 3, 10.8.5 "Initializing IA-32e Mode": PAE, CR3, LME, PG, in this order. The variant with five levels
+	; is for tests: it enters the kernel as firmware does that hands over with 5-level paging.
+%ifdef ENTER_LA57
+	lea eax, [ebp + tables_pml4 + PTE_TABLE - .here]
+	mov [ebp + tables_pml5 - .here], eax
+	mov eax, CR4_PAE | CR4_LA57
+	mov cr4, eax
+	lea eax, [ebp + tables_pml5 - .here]
+%else
 	mov eax, CR4_PAE
 	mov cr4, eax
 	lea eax, [ebp + tables_pml4 - .here]
+%endif
 	mov cr3, eax
 	mov ecx, MSR_EFER
 	rdmsr
@@ -245,6 +255,9 @@ mb2_tsc_entry:
 	dq 0
 
 section .bss.mb2 nobits alloc noexec write align=4096
+%ifdef ENTER_LA57
+tables_pml5: resb PAGE_BYTES
+%endif
 tables_pml4: resb PAGE_BYTES
 tables_pdpt: resb PAGE_BYTES
 tables_pd:   resb PAGE_BYTES * PD_COUNT

@@ -104,12 +104,12 @@ def make_iso(iso, files, grub_cfg):
            "-boot-load-size", "4", "-boot-info-table", "-o", str(iso), str(tree)])
 
 
-def bulkhead_iso(iso, config, files, options=""):
+def bulkhead_iso(iso, config, files, options="", kernel=KERNEL):
     """An ISO that boots Bulkhead with this bulkhead.toml text, `files` (name in the configuration -> path) and the
     hypervisor's own `options`."""
     lines = [f"multiboot2 /boot/bulkhead.elf {options}".rstrip(), "module2 /bulkhead/bulkhead.toml bulkhead.toml"]
     lines += [f"module2 /bulkhead/{name} {name}" for name in files]
-    disc = {"boot/bulkhead.elf": KERNEL, "bulkhead/bulkhead.toml": config.encode()}
+    disc = {"boot/bulkhead.elf": kernel, "bulkhead/bulkhead.toml": config.encode()}
     disc |= {f"bulkhead/{name}": path for name, path in files.items()}
     make_iso(iso, disc, "\n".join([*lines, "boot", ""]))
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 import images
-from emulators import BUILD, DEBUG_EXIT, GRUB_I386, KERNEL, PLATFORMS, Platform, make_iso, run
+from emulators import BUILD, DEBUG_EXIT, GRUB_I386, KERNEL, PLATFORMS, Platform, bulkhead_iso, make_iso, run
 from images import disk, ovmf
 
 WORK = BUILD / "start-test"
@@ -112,6 +112,16 @@ def test_ovmf_bochs(bochs_iso, work, platform):
 @pytest.mark.parametrize("cpu", ["EPYC,+svm,+npt", "EPYC-Milan,+svm,+npt", "Opteron_G3,+svm,+npt", "max,+svm"])
 def test_qemu_amd_cpu_models(image, work, cpu):
     started(qemu(work, disk(image), cpu=cpu), GRUB)
+
+
+def test_entered_with_five_level_paging(work):
+    iso = work.with_suffix(".iso")
+    flat = work.with_suffix(".bin")
+    flat.parent.mkdir(parents=True, exist_ok=True)
+    flat.write_bytes(GUEST)
+    bulkhead_iso(iso, CONFIG, {"flat.bin": flat}, kernel=BUILD / "bulkhead-la57.elf")
+    text = started(qemu(work, ["-cdrom", str(iso)], cpu=QEMU.cpu + ",+la57"), GRUB)
+    assert "5-level paging" in text
 
 
 # ---- wrong inputs: the line that names the cause, then a stop -------------------------------------------

@@ -34,9 +34,16 @@ uint16_t arch_vcpu_record_version(void) { return VCPU_RECORD_VERSION; }
 
 // ---- saving -----------------------------------------------------------------------------------------------------
 
+// The form that VMRUN and VMLOAD give every address (APM vol. 2, 15.5.1); emulators let a guest hold others.
+static uint64_t canonical_form(uint64_t address) {
+	unsigned unused = 64u - features.virt_bits;
+	return (uint64_t)((int64_t)(address << unused) >> unused);
+}
+
 static struct vcpu_record_segment segment_save(const struct guest_segment *s, unsigned n, uint8_t cpl) {
 	struct vcpu_record_segment out = {
 	    .base = s->base, .limit = s->limit, .access = s->access, .selector = s->selector};
+	if (n >= SEG_FS) out.base = canonical_form(out.base);
 	if (n == SEG_SS) out.access = (out.access & ~(3u << SEG_DPL_SHIFT)) | (uint32_t)cpl << SEG_DPL_SHIFT;
 	if ((out.access & SEG_P) == 0) out.access |= SEG_UNUSABLE;
 	if ((out.access & SEG_UNUSABLE) != 0) return out;
@@ -55,8 +62,8 @@ static void sregs_save(const struct vcpu *vcpu, struct vcpu_record *r) {
 	ops->sregs_get(vcpu, &s);
 	r->cpl = ops->cpl_get(vcpu);
 	for (unsigned n = 0; n < SEG_COUNT; n++) r->seg[n] = segment_save(&s.seg[n], n, r->cpl);
-	r->gdt = (struct vcpu_record_table){.base = s.gdt.base, .limit = s.gdt.limit};
-	r->idt = (struct vcpu_record_table){.base = s.idt.base, .limit = s.idt.limit};
+	r->gdt = (struct vcpu_record_table){.base = canonical_form(s.gdt.base), .limit = s.gdt.limit};
+	r->idt = (struct vcpu_record_table){.base = canonical_form(s.idt.base), .limit = s.idt.limit};
 	r->cr0 = s.cr0;
 	r->cr2 = s.cr2;
 	r->cr3 = s.cr3;
@@ -71,6 +78,10 @@ static void msrs_save(const struct vcpu *vcpu, struct vcpu_record *r) {
 		(void)ops->msr_get(vcpu, backend_msr[i].msr, &value);
 		put_le64((uint8_t *)r + backend_msr[i].at, value);
 	}
+	uint64_t *const address[] = {&r->lstar, &r->cstar, &r->kernel_gs_base, &r->sysenter_esp,
+	                             &r->sysenter_eip};
+	for (unsigned i = 0; i < array_count(address); i++) *address[i] = canonical_form(*address[i]);
+	r->sfmask &= UINT32_MAX;
 	r->pat = a->pat;
 	r->tsc_aux = a->tsc_aux;
 	r->tsc_adjust = a->tsc_adjust;

@@ -71,12 +71,30 @@ void svm_nmi_window(struct vcpu *vcpu, bool on) {
 	if (on && !svm->nmi_masked) step_start(svm);
 }
 
-void svm_iret_exit(struct vcpu *vcpu) {
-	struct svm_vcpu *svm = svm_of(vcpu);
+// A CPU that does not load the shadow back at VMRUN has lost it when a second interrupt of the host comes before the
+// guest's next instruction (docs/QUIRKS.md). The guest is where it was, so the shadow still stands; should it have
+// come back there in a loop, the interrupt waits for one instruction too many, which no guest can tell.
+static void shadow_keep(struct svm_vcpu *svm) {
+	struct vmcb *v = svm->vmcb;
+	if ((v->interrupt_shadow & SVM_SHADOW) != 0)
+		svm->shadow_rip = v->rip;
+	else if (v->rip == svm->shadow_rip)
+		v->interrupt_shadow |= SVM_SHADOW;
+}
+
+static void iret_begin(struct svm_vcpu *svm) {
 	svm->vmcb->intercept_misc1 &= ~SVM_ICPT1_IRET;
 	svm->nmi_masked = false;
 	svm->iret_wait = true;
 	svm->iret_rip = svm->vmcb->rip;
+}
+
+enum exit_kind svm_event_exit(struct vcpu *vcpu, enum exit_kind kind) {
+	if (kind == EXIT_IRET)
+		iret_begin(svm_of(vcpu));
+	else
+		shadow_keep(svm_of(vcpu));
+	return kind;
 }
 
 bool svm_step_exit(struct vcpu *vcpu) {
@@ -142,6 +160,7 @@ void svm_blocking_set(struct vcpu *vcpu, uint8_t blocking) {
 	struct vmcb *v = svm->vmcb;
 	bool shadow = (blocking & (GUEST_BLOCK_STI | GUEST_BLOCK_MOV_SS)) != 0;
 	v->interrupt_shadow = (v->interrupt_shadow & ~SVM_SHADOW) | (shadow ? SVM_SHADOW : 0);
+	svm->shadow_rip = shadow ? v->rip : UINT64_MAX;
 	svm->nmi_masked = (blocking & GUEST_BLOCK_NMI) != 0;
 	svm->iret_wait = false;
 	v->intercept_misc1 = (v->intercept_misc1 & ~SVM_ICPT1_IRET) | (svm->nmi_masked ? SVM_ICPT1_IRET : 0);

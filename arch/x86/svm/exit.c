@@ -20,24 +20,26 @@ void svm_vcpu_enter(struct vcpu *vcpu) {
 	// is seen by the test; what comes after pends and exits the guest at once (IF = 1 under V_INTR_MASKING).
 	svm_clgi();
 	irq_enable();
-	if (likely(__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) == 0))
-		svm_enter(arch, cpu->stack_top);
+	if (likely(__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) == 0)) svm_enter(arch, cpu->stack_top);
 	irq_disable();
 	svm_stgi();
 }
 
+// Negative: svm_event_exit has something to do first.
 #define KIND(code, kind) [SVM_EXIT_##code] = EXIT_##kind + 1
-static const uint8_t kind_of[0x90] = {
-    KIND(INTR, INTERRUPT),
-    KIND(NMI, NMI),
+#define KIND_EVENT(code, kind) [SVM_EXIT_##code] = -(EXIT_##kind + 1)
+_Static_assert(EXIT_KINDS < INT8_MAX, "the table's type");
+static const int8_t kind_of[0x90] = {
+    KIND_EVENT(INTR, INTERRUPT),
+    KIND_EVENT(NMI, NMI),
     KIND(SMI, INTERRUPT), // pends and is taken when GIF is set
     KIND(INIT, INIT),
-    KIND(VINTR, IRQ_WINDOW),
+    KIND_EVENT(VINTR, IRQ_WINDOW),
     KIND(RDTSC, RDTSC),
     KIND(RDTSCP, RDTSC),
     KIND(RDPMC, RDPMC),
     KIND(CPUID, CPUID),
-    KIND(IRET, IRET),
+    KIND_EVENT(IRET, IRET),
     KIND(INVD, INVD),
     KIND(WBINVD, INVD),
     KIND(PAUSE, PAUSE),
@@ -179,11 +181,12 @@ void svm_exit(struct arch_vcpu *arch) {
 	x.insn_len = insn_length(vcpu, v, code);
 	if (code == SVM_EXIT_MSR)
 		x.kind = v->exit_info1 != 0 ? EXIT_WRMSR : EXIT_RDMSR;
-	else if (code < array_count(kind_of) && kind_of[code] != 0)
+	else if (code < array_count(kind_of) && kind_of[code] > 0)
 		x.kind = (enum exit_kind)(kind_of[code] - 1);
+	else if (code < array_count(kind_of) && kind_of[code] < 0)
+		x.kind = svm_event_exit(vcpu, (enum exit_kind)(-kind_of[code] - 1));
 	else
 		decode_other(vcpu, v, &x);
-	if (x.kind == EXIT_IRET) svm_iret_exit(vcpu);
 handle:
 	guest_exit(vcpu, &x);
 	run_loop();

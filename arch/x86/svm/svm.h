@@ -25,6 +25,7 @@ struct svm_vcpu {
 	bool stepping;        // RFLAGS.TF is ours: one instruction, to see it complete
 	uint64_t guest_flags; // what the guest has in RFLAGS.TF and RF meanwhile
 	uint64_t iret_rip;
+	uint64_t shadow_rip; // where the guest was in an interrupt shadow when an interrupt of the host came last
 };
 
 static inline struct svm_vcpu *svm_of(const struct vcpu *vcpu) { return vcpu->arch->vendor; }
@@ -74,8 +75,9 @@ void svm_inject(struct vcpu *vcpu, const struct guest_event *event);
 bool svm_event_get(const struct vcpu *vcpu, struct guest_event *event);
 uint8_t svm_blocking_get(const struct vcpu *vcpu);
 void svm_blocking_set(struct vcpu *vcpu, uint8_t blocking);
-// An IRET, or the #DB of our own single step; true when the #DB was only ours.
-void svm_iret_exit(struct vcpu *vcpu);
+// An exit that says something of what is blocked: an interrupt or its window, an NMI, an IRET. Returns its kind.
+enum exit_kind svm_event_exit(struct vcpu *vcpu, enum exit_kind kind);
+// The #DB of our own single step; true when the #DB was only ours.
 bool svm_step_exit(struct vcpu *vcpu);
 // state.c
 uint64_t svm_rip_get(const struct vcpu *vcpu);

@@ -103,6 +103,7 @@ void svm_vcpu_reset(struct vcpu *vcpu) {
 	memset(svm->vmcb, 0, sizeof *svm->vmcb);
 	svm->asid_generation = ASID_NONE;
 	svm->nmi_masked = svm->iret_wait = svm->stepping = false;
+	svm->shadow_rip = UINT64_MAX; // no instruction is there
 	controls_set(vcpu, svm->vmcb);
 	state_reset(vcpu, svm->vmcb);
 }

@@ -11,11 +11,34 @@
 #include "arch/x86/guest/ops.h"
 #include "arch/x86/guest/record.h"
 #include "arch/x86/guest/walk.h"
+#include "kernel/lib/string.h"
 #include "kernel/vintc.h"
 #include "mm/gmem.h"
 
 #define CR0_DEFINED                                                                                          \
 	(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
+
+#define PDPTE_P BIT64(0)
+
+bool cr_pdptes_read(struct vcpu *vcpu, uint64_t cr3, uint64_t pdpte[static 4]) {
+	const uint64_t reserved = MASK64(63, features.phys_bits) | MASK64(8, 5) | MASK64(2, 1);
+	bool valid = true;
+	if (gmem_read(&vcpu->vm->space, gpa(cr3 & MASK64(31, 5)), pdpte, 4 * sizeof pdpte[0]) < 0)
+		memset(pdpte, 0, 4 * sizeof pdpte[0]);
+	for (unsigned i = 0; i < 4; i++) {
+		if ((pdpte[i] & PDPTE_P) == 0 || (pdpte[i] & reserved) == 0) continue;
+		pdpte[i] = 0;
+		valid = false;
+	}
+	return valid;
+}
+
+// A write that begins or goes on with PAE paging and loads the PDPTEs is refused when they are not valid.
+static bool pdptes_valid(struct vcpu *vcpu, uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer) {
+	uint64_t pdpte[4];
+	if ((cr0 & CR0_PG) == 0 || (cr4 & CR4_PAE) == 0 || (efer & EFER_LME) != 0) return true;
+	return cr_pdptes_read(vcpu, cr3, pdpte);
+}
 
 bool cr0_write(struct vcpu *vcpu, uint64_t value) {
 	struct guest_paging p;
@@ -24,6 +47,9 @@ bool cr0_write(struct vcpu *vcpu, uint64_t value) {
 	value = (value & CR0_DEFINED) | CR0_ET; // undefined low bits are ignored
 	if ((value & CR0_PG) != 0 && (value & CR0_PE) == 0) return false;
 	if ((value & CR0_NW) != 0 && (value & CR0_CD) == 0) return false;
+	if (((value ^ p.cr0) & (CR0_PG | CR0_CD | CR0_NW)) != 0 &&
+	    !pdptes_valid(vcpu, value, p.cr3, p.cr4, p.efer))
+		return false;
 	bool was_paging = (p.cr0 & CR0_PG) != 0, paging = (value & CR0_PG) != 0;
 	if (paging && !was_paging && (p.efer & EFER_LME) != 0) {
 		if ((p.cr4 & CR4_PAE) == 0 || (p.cs_access & SEG_L) != 0) return false;
@@ -42,6 +68,7 @@ bool cr3_write(struct vcpu *vcpu, uint64_t value) {
 	struct guest_paging p;
 	ops->paging_get(vcpu, &p);
 	if ((p.efer & EFER_LMA) != 0 && (value & ~MASK64(features.phys_bits - 1u, 0)) != 0) return false;
+	if (!pdptes_valid(vcpu, p.cr0, value, p.cr4, p.efer)) return false;
 	ops->cr3_set(vcpu, value);
 	ops->flush(vcpu);
 	return true;
@@ -67,6 +94,9 @@ bool cr4_write(struct vcpu *vcpu, uint64_t value) {
 	ops->paging_get(vcpu, &p);
 	if ((value & ~cr4_allowed(vcpu)) != 0) return false;
 	if ((p.efer & EFER_LMA) != 0 && (value & CR4_PAE) == 0) return false;
+	if (((value ^ p.cr4) & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)) != 0 &&
+	    !pdptes_valid(vcpu, p.cr0, p.cr3, value, p.efer))
+		return false;
 	ops->cr4_set(vcpu, value);
 	if (((value ^ p.cr4) & (CR4_PGE | CR4_PAE | CR4_PSE | CR4_SMEP | CR4_SMAP)) != 0) ops->flush(vcpu);
 	return true;

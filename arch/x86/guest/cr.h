@@ -10,6 +10,9 @@ void xsetbv_exit(struct vcpu *vcpu, const struct exit *exit);
 __must_check bool cr0_write(struct vcpu *vcpu, uint64_t value);
 __must_check bool cr3_write(struct vcpu *vcpu, uint64_t value);
 __must_check bool cr4_write(struct vcpu *vcpu, uint64_t value);
+// The four PDPTEs at `cr3` of a guest with PAE paging, those with reserved bits as not present; false when there
+// were such (SDM vol. 3, 4.4.1 "PDPTE Registers").
+bool cr_pdptes_read(struct vcpu *vcpu, uint64_t cr3, uint64_t pdpte[static 4]);
 __must_check bool efer_write(struct vcpu *vcpu, uint64_t value);
 // Bits of CR4 and EFER the guest may set, from its CPUID model; LMA among EFER's, which follows CR0.PG.
 uint64_t cr4_allowed(const struct vcpu *vcpu);

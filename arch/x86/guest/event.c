@@ -125,8 +125,7 @@ void guest_event_deliver(struct vcpu *vcpu) {
 		if (arch->nmi_pending) ops->nmi_window(vcpu, true);
 	}
 	if (!irq_pending(vcpu)) return;
-	// An interrupt already acknowledged was past the IF test when its delivery was interrupted.
-	if (!busy && (arch->irq_taken || ops->irq_allowed(vcpu))) {
+	if (!busy && ops->irq_allowed(vcpu)) {
 		inject_irq(vcpu);
 		if (likely(!irq_pending(vcpu))) return;
 	}

@@ -6,7 +6,7 @@
 
 #include "arch/x86/cpu/features.h"
 #include "arch/x86/cpu/insn.h"
-#include "mm/gmem.h"
+#include "arch/x86/guest/cr.h"
 
 // The fields of segment n lie two encodings apart, in the order of enum guest_seg.
 #define SEG_FIELD(first, seg) ((uint32_t)(first) + 2u * (uint32_t)(seg))
@@ -106,19 +106,16 @@ static uint64_t cr4_get(const struct vmx_vcpu *vmx) {
 }
 
 // With EPT a PAE guest runs on the four PDPTEs in the VMCS; MOV to CR3 in the guest loads them, changes that we
-// emulate load them here (SDM vol. 3, 26.3.1.6 and 4.4.1). guest/cr refused a set with reserved bits; what another
-// vCPU wrote there since is taken as not present.
+// emulate load them here (SDM vol. 3, 26.3.1.6 and 4.4.1). guest/cr refused a write with reserved bits; what another
+// vCPU put there since is taken as not present.
 static void pdptes_load(struct vcpu *vcpu) {
 	const struct vmx_vcpu *vmx = vmx_of(vcpu);
-	const uint64_t base = vmcs_readn(VMCS_GUEST_CR3) & MASK64(31, 5);
-	const uint64_t reserved = MASK64(63, features.phys_bits) | MASK64(8, 5) | MASK64(2, 1);
 	if ((vmx->cr0_shadow & CR0_PG) == 0 || (vmx->cr4_shadow & CR4_PAE) == 0 || (vmx->efer & EFER_LMA) != 0)
 		return;
 	uint64_t pdpte[4];
-	if (gmem_read(&vcpu->vm->space, gpa(base), pdpte, sizeof pdpte) < 0)
-		pdpte[0] = pdpte[1] = pdpte[2] = pdpte[3] = 0;
+	(void)cr_pdptes_read(vcpu, vmcs_readn(VMCS_GUEST_CR3), pdpte);
 	for (unsigned i = 0; i < array_count(pdpte); i++)
-		vmcs_write((uint32_t)VMCS_GUEST_PDPTE0 + 2 * i, (pdpte[i] & reserved) == 0 ? pdpte[i] : 0);
+		vmcs_write((uint32_t)VMCS_GUEST_PDPTE0 + 2 * i, pdpte[i]);
 }
 
 void vmx_cr0_set(struct vcpu *vcpu, uint64_t cr0) {

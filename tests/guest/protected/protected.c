@@ -168,6 +168,9 @@ static void test_paging(void) {
 	cr3_write((uintptr_t)pae_pdpt);
 	CHECK_EQ(p[((uintptr_t)area & 0x1FFFFF) + 5], 0x43);
 	cr0_write(cr0_read() & ~CR0_PG);
+	pae_pdpt[1] |= BIT(1);
+	if (!on_bare_tcg()) EXPECT_TRAP(VEC_GP, 0, cr0_write(cr0_read() | CR0_PG));
+	CHECK_EQ(cr0_read() & CR0_PG, 0);
 	cr4_write(cr4_read() & ~(CR4_PAE | CR4_PSE));
 }
 

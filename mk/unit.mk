@@ -120,6 +120,10 @@ svm_asid_SRC = arch/x86/svm/vcpu.c arch/x86/svm/state.c kernel/lib/log.c kernel/
 UNIT += acpi_tables
 acpi_tables_SRC = arch/x86/guest/acpi_tables.c $(BUILD)/gen/dsdt.c
 
+UNIT += option record
+option_SRC = kernel/option.c kernel/lib/fmt.c
+record_SRC = arch/x86/guest/record.c
+
 UNIT_BIN = $(UNIT:%=$(BUILD)/unit/test_%)
 
 .SECONDEXPANSION:

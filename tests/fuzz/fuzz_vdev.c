@@ -35,10 +35,11 @@ struct machine {
 	uint64_t sent;
 };
 
-static void back_write(struct chardev *self, const uint8_t *bytes, size_t count) {
+static bool back_write(struct chardev *self, const uint8_t *bytes, size_t count) {
 	struct back *b = container_of(self, struct back, chardev);
 	for (size_t i = 0; i < count; i++) b->sum = b->sum * 31 + bytes[i];
 	b->sent += count;
+	return true;
 }
 
 static size_t back_read(struct chardev *self, uint8_t *bytes, size_t count) {

@@ -13,6 +13,7 @@ struct memory_sink {
 	bool waiting;
 	unsigned work; // steps of its own
 	const char *input;
+	bool deaf;
 };
 
 static size_t take(struct memory_sink *s, const uint8_t *bytes, size_t count) {
@@ -50,8 +51,14 @@ static void pending(void *ctx, bool waiting) {
 	s->waiting = waiting;
 }
 
+static void listening(void *ctx, bool room) {
+	struct memory_sink *s = ctx;
+	assert_true(s->deaf == room);
+	s->deaf = !room;
+}
+
 static const struct console_sink_ops ops = {"memory", write_now,  write_wait, step,
-                                            drain,    read_input, pending};
+                                            drain,    read_input, pending,    listening};
 static struct memory_sink a, b;
 
 static int setup(void **state) {
@@ -167,8 +174,8 @@ static void dead_sink_does_not_stop_the_other(void **state) {
 
 static void input_of_all_sources_is_merged_and_bounded(void **state) {
 	(void)state;
-	static char flood[3000];
-	uint8_t got[4000];
+	static char flood[3 * CONSOLE_INPUT_BYTES];
+	static uint8_t got[sizeof flood];
 	assert_int_equal(console_attach(&ops, &a), 0);
 	assert_int_equal(console_attach(&ops, &b), 0);
 	assert_false(console_poll());
@@ -178,11 +185,61 @@ static void input_of_all_sources_is_merged_and_bounded(void **state) {
 	assert_int_equal(console_read(got, 3), 3);
 	assert_memory_equal(got, "abc", 3);
 	assert_int_equal(console_read(got, 3), 1);
-	memset(flood, 'x', sizeof flood - 1);
+}
+
+static void input_beyond_the_ring_stays_in_the_device(void **state) {
+	(void)state;
+	static char flood[3 * CONSOLE_INPUT_BYTES];
+	uint8_t got[100];
+	assert_int_equal(console_attach(&ops, &a), 0);
+	for (size_t i = 0; i < sizeof flood - 1; i++) flood[i] = (char)('a' + i % 23);
 	a.input = flood;
-	while (*a.input != 0) (void)console_poll();
-	assert_int_equal(console_read(got, sizeof got), CONSOLE_INPUT_BYTES);
-	assert_int_equal(console_input_dropped(), sizeof flood - 1 - CONSOLE_INPUT_BYTES);
+	assert_false(a.deaf);
+	assert_true(console_poll());
+	assert_true(a.deaf);
+	assert_int_equal(a.input - flood, CONSOLE_INPUT_BYTES);
+	size_t next = 0;
+	for (size_t n; (n = console_read(got, sizeof got)) != 0;)
+		for (size_t i = 0; i < n; i++) assert_int_equal(got[i], 'a' + (int)(next++ % 23));
+	assert_int_equal(next, sizeof flood - 1);
+	assert_false(a.deaf);
+}
+
+static void backlog_tells_slow_from_dead(void **state) {
+	(void)state;
+	uint64_t sent, before;
+	unsigned written = 0;
+	assert_int_equal(console_attach(&ops, &a), 0);
+	console_set_deferred(true);
+	while (console_write((const uint8_t *)"0123456789", 10)) written += 10;
+	assert_in_range(written, CONSOLE_BACKLOG_BYTES - 10, CONSOLE_BACKLOG_BYTES);
+	assert_true(console_backlog(&before));
+	(void)console_step();
+	assert_true(console_backlog(&sent));
+	assert_int_equal(sent, before);
+	a.budget = 1;
+	(void)console_step();
+	assert_true(console_backlog(&sent));
+	assert_int_equal(sent, before + 1);
+	a.budget = 100;
+	(void)console_step();
+	assert_false(console_backlog(&sent));
+	assert_int_equal(console_dropped(), 0);
+}
+
+static void deferred_write_goes_out_when_nothing_waits(void **state) {
+	(void)state;
+	assert_int_equal(console_attach(&ops, &a), 0);
+	console_set_deferred(true);
+	a.budget = 3;
+	say("hello");
+	assert_string_equal(a.text, "hel");
+	assert_true(a.waiting);
+	a.budget = 100;
+	say("!");
+	assert_string_equal(a.text, "hel"); // not past what waits
+	(void)console_step();
+	assert_string_equal(a.text, "hello!");
 }
 
 static void random_traffic_keeps_order(void **state) {
@@ -216,6 +273,9 @@ int main(void) {
 	    cmocka_unit_test_setup(leaving_deferred_sends_what_waits, setup),
 	    cmocka_unit_test_setup(dead_sink_does_not_stop_the_other, setup),
 	    cmocka_unit_test_setup(input_of_all_sources_is_merged_and_bounded, setup),
+	    cmocka_unit_test_setup(input_beyond_the_ring_stays_in_the_device, setup),
+	    cmocka_unit_test_setup(backlog_tells_slow_from_dead, setup),
+	    cmocka_unit_test_setup(deferred_write_goes_out_when_nothing_waits, setup),
 	    cmocka_unit_test_setup(random_traffic_keeps_order, setup),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,9 +17,12 @@ static size_t sent_count;
 static uint8_t input[256];
 static size_t input_count;
 
-static void back_write(struct chardev *self, const uint8_t *bytes, size_t count) {
+static bool full; // the back end takes a last byte and wants no more
+
+static bool back_write(struct chardev *self, const uint8_t *bytes, size_t count) {
 	(void)self;
 	for (size_t i = 0; i < count; i++) sent[sent_count++ % sizeof sent] = (char)bytes[i];
+	return !full;
 }
 
 static size_t back_read(struct chardev *self, uint8_t *bytes, size_t count) {
@@ -48,6 +51,7 @@ static int setup(void **state) {
 	vm_double_init(&vm);
 	back = (struct chardev){.write = back_write, .read = back_read};
 	sent_count = input_count = 0;
+	full = false;
 	const struct vdev_config config = {.base = BASE, .gsi = GSI, .chardev = &back};
 	uart = vm_double_create(&vm, &vuart_class, &config, NULL);
 	return uart ? 0 : -1;
@@ -110,6 +114,43 @@ static void thre_interrupt_follows_enable_iir_and_write(void **state) {
 	assert_false(vm.gsi_level[GSI]);
 	out(1, 0x02); // enabling again raises it again
 	assert_true(vm.gsi_level[GSI]);
+}
+
+static void transmitter_waits_for_the_back_end(void **state) {
+	(void)state;
+	out(1, 0x02);
+	assert_int_equal(in(2), 0x02);
+	full = true;
+	out(0, 'a');
+	assert_int_equal(sent_count, 1);
+	assert_int_equal(in(5) & 0x60, 0);
+	assert_int_equal(in(2), 0x01);
+	assert_false(vm.gsi_level[GSI]);
+	out(1, 0);
+	out(1, 0x02); // raises the interrupt of an empty transmitter only
+	assert_false(vm.gsi_level[GSI]);
+	full = false;
+	back.output_ready(back.device);
+	assert_int_equal(in(5) & 0x60, 0x60);
+	assert_true(vm.gsi_level[GSI]);
+	assert_int_equal(in(2), 0x02);
+	back.output_ready(back.device); // it did not wait
+	assert_false(vm.gsi_level[GSI]);
+}
+
+static void load_after_a_held_transmitter_sends_again(void **state) {
+	(void)state;
+	out(1, 0x02);
+	(void)in(2);
+	full = true;
+	out(0, 'a');
+	struct vuart_state *record = vm_double_save(uart);
+	uart->class->reset(uart);
+	assert_int_equal(in(5) & 0x60, 0x60);
+	assert_int_equal(vm_double_load(uart, record), 0);
+	assert_int_equal(in(5) & 0x60, 0x60);
+	assert_true(vm.gsi_level[GSI]);
+	free(record);
 }
 
 static void receive_without_fifo_takes_one_byte_at_a_time(void **state) {
@@ -251,6 +292,8 @@ int main(void) {
 	    TEST(divisor_latch_hides_data_and_ier),
 	    TEST(write_sends_at_once),
 	    TEST(thre_interrupt_follows_enable_iir_and_write),
+	    TEST(transmitter_waits_for_the_back_end),
+	    TEST(load_after_a_held_transmitter_sends_again),
 	    TEST(receive_without_fifo_takes_one_byte_at_a_time),
 	    TEST(receive_fifo_interrupts_at_trigger_and_by_timeout),
 	    TEST(receive_more_than_the_fifo_stays_in_the_back_end),

@@ -75,7 +75,7 @@ void guest_event_requeue(struct vcpu *vcpu, const struct guest_event *event) {
 		arch->exception.event = *event;
 		break;
 	}
-	vcpu_request(vcpu, VCPU_REQ_EVENT);
+	vcpu_request(vcpu, VCPU_REQ_EVENT | VCPU_REQ_AGAIN);
 }
 
 // An interrupt that this vCPU could take now: local APIC first, then the PIC through LINT0.
@@ -133,7 +133,8 @@ void guest_event_deliver(struct vcpu *vcpu) {
 }
 
 bool guest_event_wakes(const struct vcpu *vcpu) {
-	if (vcpu->arch->exception.valid || vcpu->arch->nmi_pending) return true;
+	const struct arch_vcpu *arch = vcpu->arch;
+	if (arch->exception.valid || (arch->nmi_pending && ops->nmi_allowed(vcpu))) return true;
 	return (ops->rflags_get(vcpu) & RFLAGS_IF) != 0 && irq_pending(vcpu);
 }
 

@@ -282,7 +282,7 @@ static void emulation_init(struct emulation *e, struct vcpu *vcpu, enum emul_mod
 	c->owner = e;
 	c->gpr = vcpu->arch->gpr;
 	c->rip = ops->rip_get(vcpu);
-	c->rflags = e->paging.rflags;
+	c->rflags = e->paging.rflags = ops->rflags_get(vcpu); // without what a backend has put there for itself
 	c->mode = mode;
 	c->cpl = e->paging.cpl;
 	c->linear_bits = (e->paging.cr4 & CR4_LA57) != 0 ? 57 : 48;

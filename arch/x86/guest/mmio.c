@@ -45,16 +45,20 @@ void mmio_write(struct vcpu *vcpu, uint64_t addr, unsigned bytes, uint64_t value
 		iobus_write(&vcpu->vm->mmio, addr, bytes, value);
 }
 
+// The exit came while an event was being delivered.
+static bool delivery_cut(const struct vcpu *vcpu) {
+	return (__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) & VCPU_REQ_AGAIN) != 0;
+}
+
 // Memory after all (a stale TLB entry, read-only memory), tables or code where no memory is, an event's frame.
 static __attribute__((noinline)) void unusual_fault(struct vcpu *vcpu, const struct exit *exit,
                                                     const struct memslot *slot) {
-	const struct arch_vcpu *arch = vcpu->arch;
 	unsigned long long at = exit->fault.gpa, rip = ops->rip_get(vcpu);
 	struct pt_mapping m;
 	if (slot != NULL && nested_translate(&vcpu->vm->nested, gpa(exit->fault.gpa), &m) == 0 &&
 	    ((exit->fault.access & EXIT_ACCESS_WRITE) == 0 || (m.attr & PT_WRITE) != 0))
 		ops->flush(vcpu);
-	else if (arch->exception.valid || arch->irq_taken)
+	else if (delivery_cut(vcpu))
 		vm_stop_reason(vcpu->vm, VM_END_CRASH, 0,
 		               "event delivery touched %#llx, which is no memory (rip %#llx)", at, rip);
 	else if (exit->fault.table_walk)
@@ -68,13 +72,12 @@ static __attribute__((noinline)) void unusual_fault(struct vcpu *vcpu, const str
 }
 
 void mmio_exit(struct vcpu *vcpu, const struct exit *exit) {
-	const struct arch_vcpu *arch = vcpu->arch;
 	uint64_t at = exit->fault.gpa;
 	const struct memslot *slot = NULL;
 	if (unlikely(!lapic_page(vcpu, at)))
 		slot = memslot_find(gspace_slots(&vcpu->vm->space), gpa_gfn(gpa(at)));
 	// While an event was being delivered the CPU was storing its frame, not executing an instruction.
-	if (likely(slot == NULL && !arch->exception.valid && !arch->irq_taken && !exit->fault.table_walk &&
+	if (likely(slot == NULL && !delivery_cut(vcpu) && !exit->fault.table_walk &&
 	           (exit->fault.access & EXIT_ACCESS_FETCH) == 0))
 		guest_emulate_device(vcpu, at);
 	else

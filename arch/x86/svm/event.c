@@ -38,6 +38,7 @@ bool svm_nmi_allowed(const struct vcpu *vcpu) {
 static void step_end(struct svm_vcpu *svm) {
 	if (!svm->stepping) return;
 	svm->stepping = false;
+	svm->vmcb->intercept_misc1 &= ~SVM_ICPT1_PUSHF;
 	if ((svm->guest_flags & RFLAGS_TF) == 0) svm->vmcb->rflags &= ~RFLAGS_TF;
 }
 
@@ -46,6 +47,7 @@ static void step_start(struct svm_vcpu *svm) {
 	svm->stepping = true;
 	svm->guest_flags = svm->vmcb->rflags & (RFLAGS_TF | RFLAGS_RF);
 	svm->vmcb->rflags |= RFLAGS_TF | RFLAGS_RF;
+	svm->vmcb->intercept_misc1 |= SVM_ICPT1_PUSHF; // which would show them
 }
 
 // A virtual interrupt that nobody delivers: the intercept of its delivery is the window. In an interrupt shadow it is
@@ -68,7 +70,11 @@ void svm_irq_window(struct vcpu *vcpu, bool on) {
 // single step is.
 void svm_nmi_window(struct vcpu *vcpu, bool on) {
 	struct svm_vcpu *svm = svm_of(vcpu);
-	if (on && !svm->nmi_masked) step_start(svm);
+	if (!on || svm->nmi_masked) return;
+	if (svm_event_waiting(vcpu)) // its frame would hold the step's flags: the end of its handler will do
+		svm->vmcb->intercept_misc1 |= SVM_ICPT1_IRET;
+	else
+		step_start(svm);
 }
 
 // A CPU that does not load the shadow back at VMRUN has lost it when a second interrupt of the host comes before the
@@ -84,8 +90,8 @@ static void shadow_keep(struct svm_vcpu *svm) {
 
 static void iret_begin(struct svm_vcpu *svm) {
 	svm->vmcb->intercept_misc1 &= ~SVM_ICPT1_IRET;
+	svm->iret_wait = svm->nmi_masked;
 	svm->nmi_masked = false;
-	svm->iret_wait = true;
 	svm->iret_rip = svm->vmcb->rip;
 }
 
@@ -95,6 +101,11 @@ enum exit_kind svm_event_exit(struct vcpu *vcpu, enum exit_kind kind) {
 	else
 		shadow_keep(svm_of(vcpu));
 	return kind;
+}
+
+void svm_step_leave(struct vcpu *vcpu) {
+	step_end(svm_of(vcpu));
+	vmcb_of(vcpu)->interrupt_shadow &= ~SVM_SHADOW;
 }
 
 bool svm_step_exit(struct vcpu *vcpu) {
@@ -115,7 +126,7 @@ void svm_inject(struct vcpu *vcpu, const struct guest_event *event) {
 	                           : event->type == EVENT_NMI      ? SVM_EVENT_NMI
 	                           : event->type == EVENT_SOFT_IRQ ? SVM_EVENT_SOFT
 	                                                           : SVM_EVENT_EXCEPTION;
-	step_end(svm); // the frame that delivery stores must hold the guest's own flags
+	svm_step_leave(vcpu); // the frame that delivery stores must hold the guest's own flags; it ends a shadow
 	svm->vmcb->event_inject = event->vector | (uint64_t)type << SVM_EVENT_TYPE_SHIFT | SVM_EVENT_VALID |
 	                          (event->has_error ? SVM_EVENT_HAS_ERROR | (uint64_t)event->error << 32 : 0);
 	if (event->type == EVENT_NMI) {

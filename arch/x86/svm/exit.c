@@ -128,7 +128,10 @@ static void decode_other(struct vcpu *vcpu, const struct vmcb *v, struct exit *x
 		decode_exception(vcpu, v, x);
 	else if ((uint32_t)code == UINT32_MAX) // an invalid VMCB; some CPUs write only the low half
 		x->kind = EXIT_ENTRY_FAILED;
-	else if (code >= SVM_EXIT_IDTR_READ && code <= SVM_EXIT_TR_WRITE)
+	else if (code == SVM_EXIT_PUSHF) {
+		svm_step_leave(vcpu);
+		x->kind = EXIT_NMI_WINDOW;
+	} else if (code >= SVM_EXIT_IDTR_READ && code <= SVM_EXIT_TR_WRITE)
 		x->kind = EXIT_DT_ACCESS;
 	else
 		x->kind = EXIT_UNKNOWN;

@@ -79,6 +79,8 @@ void svm_blocking_set(struct vcpu *vcpu, uint8_t blocking);
 enum exit_kind svm_event_exit(struct vcpu *vcpu, enum exit_kind kind);
 // The #DB of our own single step; true when the #DB was only ours.
 bool svm_step_exit(struct vcpu *vcpu);
+// Gives up the step and the shadow it was for: before an instruction that would show the step (PUSHF), or an event.
+void svm_step_leave(struct vcpu *vcpu);
 // state.c
 uint64_t svm_rip_get(const struct vcpu *vcpu);
 void svm_rip_set(struct vcpu *vcpu, uint64_t rip);

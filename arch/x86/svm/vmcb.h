@@ -92,6 +92,7 @@ _Static_assert(offsetof(struct vmcb, g_pat) == 0x668, "APM table B-2");
 #define SVM_ICPT1_INIT BIT32(3)
 #define SVM_ICPT1_VINTR BIT32(4)
 #define SVM_ICPT1_RDPMC BIT32(15)
+#define SVM_ICPT1_PUSHF BIT32(16)
 #define SVM_ICPT1_CPUID BIT32(18)
 #define SVM_ICPT1_IRET BIT32(20)
 #define SVM_ICPT1_INVD BIT32(22)

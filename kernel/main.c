@@ -81,7 +81,8 @@ static void take_boot_info(uint64_t record, uint64_t magic, uint64_t kernel_base
 static void bring_up_memory(void) {
 	if (memory_init(&boot) < 0) refuse("no memory management without a usable memory map");
 	struct frames *f = memory_frames();
-	log_info("memory", "%llu MiB usable, %llu MiB of it for the hypervisor, %llu MiB for guests; %u-level paging",
+	log_info("memory",
+	         "%llu MiB usable, %llu MiB of it for the hypervisor, %llu MiB for guests; %u-level paging",
 	         (unsigned long long)(memory_usable_bytes() / MIB),
 	         (unsigned long long)(f->total[FRAMES_POOL] * PAGE_BYTES / MIB),
 	         (unsigned long long)(f->total[FRAMES_GUEST] * PAGE_BYTES / MIB),

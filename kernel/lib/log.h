@@ -18,7 +18,8 @@ typedef void log_sink_fn(enum log_level level, const char *line, size_t len);
 void log_sink_set(log_sink_fn *sink);
 // Lines above this level are not formatted at all. Default LOG_INFO.
 void log_level_set(enum log_level most);
-__cold void log_print(enum log_level level, const char *subsystem, const char *format, ...) __printf_like(3, 4);
+__cold void log_print(enum log_level level, const char *subsystem, const char *format, ...)
+    __printf_like(3, 4);
 
 // At most LOG_BURST lines a bucket until the owner refills it (once a second of host time); the
 // suppressed ones are counted, and the count is printed with the next line that passes.

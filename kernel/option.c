@@ -30,11 +30,22 @@ static bool stress_save_read(struct option *o, struct word value) {
 	return count_read(value, &o->stress_save);
 }
 
+static bool stress_fault_read(struct option *o, struct word value) {
+	static const char *const name[] = {"", "ud", "pf", "stack", "assert"};
+	for (uint32_t i = 1; i < array_count(name); i++)
+		if (strlen(name[i]) == value.len && memcmp(name[i], value.text, value.len) == 0) {
+			o->stress_fault = i;
+			return true;
+		}
+	return false;
+}
+
 static const struct {
 	const char *prefix, *usage;
 	bool (*read)(struct option *o, struct word value);
 } table[] = {
     {"stress=save:", "stress=save:N with N from 1 to 1000000000", stress_save_read},
+    {"stress=fault:", "stress=fault:KIND with KIND ud, pf, stack or assert", stress_fault_read},
 };
 
 static bool starts_with(struct word w, const char *prefix, size_t len) {
@@ -53,8 +64,8 @@ static int word_take(struct option *o, struct word w, struct option_why *why) {
 		          table[i].usage);
 		return -ERR_INVAL;
 	}
-	fmt_print(why->text, sizeof why->text, "unknown option \"%.*s\": there is only %s", shown, w.text,
-	          table[0].usage);
+	fmt_print(why->text, sizeof why->text, "unknown option \"%.*s\": there is %s and %s", shown, w.text,
+	          table[0].usage, table[1].usage);
 	return -ERR_INVAL;
 }
 

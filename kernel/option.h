@@ -8,12 +8,22 @@
 
 #define OPTION_FILE "options.txt"
 
+// A bug of the hypervisor made on purpose, to try the panic.
+enum option_fault {
+	OPTION_FAULT_NONE,
+	OPTION_FAULT_UD,
+	OPTION_FAULT_PF,
+	OPTION_FAULT_STACK,
+	OPTION_FAULT_ASSERT
+};
+
 struct option {
-	uint32_t stress_save; // stress=save:N: save, reset and load each VM's state every N entries; 0: never
+	uint32_t stress_fault; // stress=fault:KIND: enum option_fault, at the tenth entry
+	uint32_t stress_save;  // stress=save:N: save, reset and load each VM's state every N entries; 0: never
 };
 
 struct option_why {
-	char text[160];
+	char text[192];
 };
 
 // Adds the words of text[0 .. bytes-1], separated by blanks, tabs and line ends, to *option; the last of a name wins.

@@ -12,6 +12,7 @@
 #include "kernel/lib/fmt.h"
 #include "kernel/lib/log.h"
 #include "kernel/symbols.h"
+#include "mm/addr.h"
 #include "mm/insn.h"
 
 #define BACKTRACE_MAX 24u
@@ -60,11 +61,14 @@ static bool behind_call(uint64_t address) {
 static void backtrace(uint64_t sp) {
 	uint64_t text = (uint64_t)(uintptr_t)__image_start + 8, end = (uint64_t)(uintptr_t)__text_end;
 	unsigned found = 0;
-	for (uint64_t at = align_up(sp, 8); found < BACKTRACE_MAX && at - sp < BACKTRACE_BYTES; at += 8) {
-		uint64_t value;
+	uint64_t value;
+	uint64_t at = align_up(sp, 8);
+	// After an overflow RSP points into the guard below the stack.
+	if (mm_load64((uintptr_t)at, &value) < 0) at = align_up(at, PAGE_BYTES);
+	for (; found < BACKTRACE_MAX && at - sp < BACKTRACE_BYTES; at += 8) {
 		if (mm_load64((uintptr_t)at, &value) < 0) return; // the end of the stack
 		if (value < text || value >= end || !behind_call(value)) continue;
-		say_address("  called from", value);
+		say_address("  called from", value - 1); // in the CALL: what follows may be another function
 		found++;
 	}
 }

@@ -3,9 +3,14 @@
 // entry is the hardest moment: an event may be in the injection field already.
 #include "kernel/stress.h"
 
+#include "arch/x86/cpu/insn.h"
+#include "arch/x86/cpu/mmio.h"
+#include "arch/x86/cpu/percpu.h"
 #include "kernel/arch.h"
+#include "kernel/lib/assert.h"
 #include "kernel/lib/err.h"
 #include "kernel/lib/log.h"
+#include "kernel/lib/string.h"
 #include "kernel/memory.h"
 #include "kernel/run.h"
 #include "kernel/save.h"
@@ -54,7 +59,39 @@ static void stress_rest(struct vcpu *vcpu) {
 		run_rest(vcpu);
 }
 
+#define FAULT_ENTRY 10u
+#define OVERFLOW_BYTES 512u
+
+static uint32_t fault;
+
+// Never returns: each call takes some stack, the guard page ends it.
+static __attribute__((noinline)) uint64_t overflow(uint64_t depth) {
+	uint8_t room[OVERFLOW_BYTES];
+	memset(room, (int)depth, sizeof room);
+	return depth == UINT64_MAX ? 0 : overflow(depth + 1) + room[depth % sizeof room];
+}
+
+static __attribute__((noinline)) void fault_make(void) {
+	switch ((enum option_fault)fault) {
+	case OPTION_FAULT_UD: cpu_undefined(); break;
+	case OPTION_FAULT_PF: mmio_write8(NULL, 0); break;
+	case OPTION_FAULT_STACK: vcpu_request(this_cpu()->vcpu, (uint32_t)(overflow(0) & 0)); break;
+	case OPTION_FAULT_ASSERT: assert(fault == OPTION_FAULT_NONE); break;
+	case OPTION_FAULT_NONE: break;
+	}
+}
+
+static void fault_enter(struct vcpu *vcpu) {
+	if (++steps == FAULT_ENTRY) fault_make();
+	arch_vcpu_enter(vcpu);
+}
+
 int stress_start(const struct vm *vm, const struct option *option) {
+	if (option->stress_fault != OPTION_FAULT_NONE) {
+		fault = option->stress_fault;
+		run_steps_set(fault_enter, run_rest);
+		return 0;
+	}
 	if (option->stress_save == 0) return 0;
 	every = option->stress_save;
 	buffer_bytes = save_bytes(vm);

@@ -43,6 +43,7 @@ static void option_parse_known_words_are_taken(void **state) {
 }
 
 #define USAGE "stress=save:N with N from 1 to 1000000000"
+#define FAULT " and stress=fault:KIND with KIND ud, pf, stack or assert"
 
 static void option_parse_bad_value_is_named(void **state) {
 	(void)state;
@@ -55,13 +56,25 @@ static void option_parse_bad_value_is_named(void **state) {
 	        "option \"stress=save:18446744073709551617\": allowed is " USAGE);
 }
 
+static void option_parse_fault_kind_is_taken_or_named(void **state) {
+	(void)state;
+	struct option option = {0};
+	struct option_why why;
+	assert_int_equal(option_parse(&option, "stress=fault:stack", 18, &why), 0);
+	assert_int_equal(option.stress_fault, OPTION_FAULT_STACK);
+	refuses("stress=fault:",
+	        "option \"stress=fault:\": allowed is stress=fault:KIND with KIND ud, pf, stack or assert");
+	refuses("stress=fault:u",
+	        "option \"stress=fault:u\": allowed is stress=fault:KIND with KIND ud, pf, stack or assert");
+}
+
 static void option_parse_unknown_word_is_named(void **state) {
 	(void)state;
-	refuses("quiet", "unknown option \"quiet\": there is only " USAGE);
-	refuses("stress=save:4 stress", "unknown option \"stress\": there is only " USAGE);
-	refuses("Stress=save:4", "unknown option \"Stress=save:4\": there is only " USAGE);
+	refuses("quiet", "unknown option \"quiet\": there is " USAGE FAULT);
+	refuses("stress=save:4 stress", "unknown option \"stress\": there is " USAGE FAULT);
+	refuses("Stress=save:4", "unknown option \"Stress=save:4\": there is " USAGE FAULT);
 	refuses("aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeee",
-	        "unknown option \"aaaaaaaaaabbbbbbbbbbccccccccccdddddddddd\": there is only " USAGE);
+	        "unknown option \"aaaaaaaaaabbbbbbbbbbccccccccccdddddddddd\": there is " USAGE FAULT);
 }
 
 int main(void) {
@@ -69,6 +82,7 @@ int main(void) {
 	    cmocka_unit_test(option_parse_empty_changes_nothing),
 	    cmocka_unit_test(option_parse_known_words_are_taken),
 	    cmocka_unit_test(option_parse_bad_value_is_named),
+	    cmocka_unit_test(option_parse_fault_kind_is_taken_or_named),
 	    cmocka_unit_test(option_parse_unknown_word_is_named),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -145,6 +145,7 @@ static inline void cpu_pause(void) { __asm__ volatile("pause"); }
 static inline void cpu_halt(void) { __asm__ volatile("hlt" : : : "memory"); }
 // Every earlier store is visible before any later WRMSR that is not serialising (SDM vol. 3, 11.12.3).
 static inline void mfence_lfence(void) { __asm__ volatile("mfence; lfence" : : : "memory"); }
+static inline void cpu_undefined(void) { __asm__ volatile("ud2"); }
 static inline void compiler_barrier(void) { __asm__ volatile("" : : : "memory"); }
 
 struct __packed desc_ptr {

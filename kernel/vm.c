@@ -124,9 +124,19 @@ void vm_end_request(struct vm *vm, enum vm_end how, uint32_t code) {
 	}
 }
 
+bool vm_log_allow(struct vm *vm, enum log_level level) {
+	uint64_t now = clock_now_ns();
+	if (!log_wanted(level)) return false; // and takes no other line's place
+	if (now - vm->log_since_ns >= NS_PER_S) {
+		vm->log_since_ns = now;
+		log_refill(&vm->log);
+	}
+	return log_allow(&vm->log);
+}
+
 void vm_guest_error(struct vm *vm, const char *subsystem, const char *format, ...) {
 	vm->guest_errors++;
-	if (!log_allow(&vm->log)) return;
+	if (!vm_log_allow(vm, LOG_WARN)) return;
 	char text[LOG_LINE_BYTES];
 	va_list args;
 	va_start(args, format);

@@ -64,6 +64,7 @@ struct vm {
 	struct vm_stop stop;
 	uint64_t guest_errors;
 	struct log_bucket log;
+	uint64_t log_since_ns;    // host clock when the bucket was filled last
 	uint64_t first_entry_tsc; // host TSC at the first entry into the guest, 0 before
 };
 
@@ -72,6 +73,9 @@ struct vm *vm_get(uint32_t id);
 // Ends the VM for a reason a person reads; the first reason stays. Takes effect before the next entry.
 __cold void vm_stop_reason(struct vm *vm, enum vm_end how, uint32_t code, const char *format, ...)
     __printf_like(4, 5);
+
+// True when a line that the guest caused may be logged: LOG_BURST of them a second.
+__cold bool vm_log_allow(struct vm *vm, enum log_level level);
 
 // The VM's clock, its guest TSC with it. Stopping a stopped clock or starting a running one does nothing. Both are
 // called on the CPU that runs the VM; the wall clock of the VM is set right at each start.

@@ -24,11 +24,13 @@ static const char *level_name(enum log_level level) {
 	return "?";
 }
 
+bool log_wanted(enum log_level level) { return log_sink != NULL && level <= log_most; }
+
 void log_print(enum log_level level, const char *subsystem, const char *format, ...) {
 	char line[LOG_LINE_BYTES];
 	va_list args;
 
-	if (log_sink == NULL || level > log_most) return;
+	if (!log_wanted(level)) return;
 
 	size_t len =
 	    subsystem != NULL ? fmt_print(line, sizeof line, "%s %s: ", level_name(level), subsystem) : 0;

@@ -18,6 +18,7 @@ typedef void log_sink_fn(enum log_level level, const char *line, size_t len);
 void log_sink_set(log_sink_fn *sink);
 // Lines above this level are not formatted at all. Default LOG_INFO.
 void log_level_set(enum log_level most);
+bool log_wanted(enum log_level level);
 __cold void log_print(enum log_level level, const char *subsystem, const char *format, ...)
     __printf_like(3, 4);
 
@@ -37,5 +38,5 @@ void log_refill(struct log_bucket *bucket);
 #define log_debug(sub, ...) log_print(LOG_DEBUG, sub, __VA_ARGS__)
 #define log_limited(bucket, level, sub, ...)                                                                 \
 	do {                                                                                                     \
-		if (log_allow(bucket)) log_print(level, sub, __VA_ARGS__);                                           \
+		if (log_wanted(level) && log_allow(bucket)) log_print(level, sub, __VA_ARGS__);                      \
 	} while (0)

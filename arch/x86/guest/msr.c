@@ -214,9 +214,9 @@ static bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
 
 static void deny(struct vcpu *vcpu, const char *what, uint32_t msr, uint64_t value) {
 	vcpu->stat.msr_denied++;
-	log_limited(&vcpu->vm->log, LOG_DEBUG, "msr", "vm=%u vcpu=%u %s %#x (%#llx) denied at rip %#llx",
-	            vcpu->vm->id, vcpu->id, what, msr, (unsigned long long)value,
-	            (unsigned long long)ops->rip_get(vcpu));
+	if (vm_log_allow(vcpu->vm, LOG_DEBUG))
+		log_debug("msr", "vm=%u vcpu=%u %s %#x (%#llx) denied at rip %#llx", vcpu->vm->id, vcpu->id, what,
+		          msr, (unsigned long long)value, (unsigned long long)ops->rip_get(vcpu));
 	guest_gp(vcpu);
 }
 

@@ -17,6 +17,7 @@ MIB = 1 << 20
 EPOCH = 1767225600  # 2026-01-01 00:00 UTC: the date of every file in an image
 CONFIG_NAME = "bulkhead.toml"
 KERNEL_NAME = "bulkhead.elf"
+OPTIONS_NAME = "options.txt"  # kernel/option.h: words for the hypervisor itself
 FOLDER = "bulkhead"
 # kernel/abi/bootinfo.h: BOOT_FILE_MAX, BOOT_NAME_BYTES.
 FILE_MAX = 64
@@ -128,6 +129,8 @@ def read_config(path, checker):
             raise ImageError(f'{path}:{line}:{column}: {key}: file name "{name}": {name_fault(name)}')
         if not os.path.isfile(source):
             raise ImageError(f'{path}:{line}:{column}: {key}: there is no file "{name}" beside the configuration')
+        if name == OPTIONS_NAME:
+            raise ImageError(f'{path}:{line}:{column}: {key}: "{name}" holds the hypervisor\'s own options')
         if name == KERNEL_NAME:
             raise ImageError(f'{path}:{line}:{column}: {key}: "{name}" is the hypervisor\'s own file')
         files.setdefault(name, source)
@@ -225,7 +228,7 @@ def copy_in(work, name, source):
     return path
 
 
-def stage(work, files, kernel, loader):
+def stage(work, files, kernel, loader, options):
     """Lays out the partition's tree below `work`; returns its files' relative paths, sorted."""
     for path, what in ((kernel, "the kernel"), (loader, "the UEFI loader")):
         if not os.path.isfile(path):
@@ -234,6 +237,9 @@ def stage(work, files, kernel, loader):
     copy_in(work, f"{FOLDER}/{KERNEL_NAME}", kernel)
     for name, source in files:
         copy_in(work, f"{FOLDER}/{name}", source)
+    if options:
+        with open(os.path.join(work, FOLDER, OPTIONS_NAME), "w") as file:
+            file.write(options + "\n")
     with open(os.path.join(work, "EFI/BOOT/grub.cfg"), "w") as file:
         file.write(grub_config())
     grub_mkimage("x86_64-efi", "/EFI/BOOT", os.path.join(work, "EFI/BOOT/grubx64.efi"))
@@ -288,13 +294,14 @@ def main(build, description):
     parser.add_argument("--loader", default=f"{here}/build/BOOTX64.EFI", help="UEFI loader (default: the built one)")
     parser.add_argument("--checker", default=f"{here}/build/bulkhead-check",
                         help="run on the configuration first when it exists (default: the built one)")
+    parser.add_argument("--options", default="", help="words for the hypervisor itself (kernel/option.h)")
     args = parser.parse_args()
     try:
         files = read_config(args.config, args.checker)
         with tempfile.TemporaryDirectory(prefix="bulkhead-image.") as temporary:
             tree, esp = os.path.join(temporary, "tree"), os.path.join(temporary, "esp.img")
             os.mkdir(tree)
-            paths = stage(tree, files, args.kernel, args.loader)
+            paths = stage(tree, files, args.kernel, args.loader, args.options)
             seed = digest(tree, paths)
             esp_bytes = make_esp(tree, paths, seed, esp)
             unfinished = args.out + ".part"

@@ -14,6 +14,8 @@
 #define LOADER_FOLDER "\\bulkhead\\"
 #define LOADER_CONFIG "bulkhead.toml"
 #define LOADER_KERNEL "bulkhead.elf"
+#define LOADER_OPTIONS                                                                                       \
+	"options.txt" // words for the hypervisor itself (kernel/option.h); most volumes have none
 
 #define LOADER_SPAN_MAX (BOOT_FILE_MAX + 8u)
 

@@ -84,8 +84,25 @@ static void add_file(struct boot_info *info, const char *name, const struct volu
 	str_copy(slot->name, sizeof slot->name, name);
 }
 
+// A file of boot_info, when the volume has it: not every name that was tried is a file.
+static EFI_STATUS load_file(struct loader *loader, const char *name, uint64_t *total) {
+	struct volume_file file;
+	struct boot_info *info = loader->info;
+	if (have_file(info, name)) return EFI_SUCCESS;
+	EFI_STATUS status = volume_read(loader, name, true, &file);
+	if (status == EFI_NOT_FOUND) return EFI_SUCCESS;
+	if (EFI_ERROR(status)) return status;
+	if (info->file_count == BOOT_FILE_MAX) {
+		say("%s names more than %u files", LOADER_CONFIG, BOOT_FILE_MAX - 1);
+		return EFI_OUT_OF_RESOURCES;
+	}
+	add_file(info, name, &file);
+	*total += file.bytes;
+	return EFI_SUCCESS;
+}
+
 static EFI_STATUS load_files(struct loader *loader, uint64_t *total) {
-	struct volume_file config, file;
+	struct volume_file config;
 	struct names names;
 	char name[BOOT_NAME_BYTES];
 	struct boot_info *info = loader->info;
@@ -99,19 +116,9 @@ static EFI_STATUS load_files(struct loader *loader, uint64_t *total) {
 	add_file(info, LOADER_CONFIG, &config);
 	*total = config.bytes;
 	names_init(&names, (const void *)(uintptr_t)config.base, config.bytes);
-	while (names_next(&names, name)) {
-		if (have_file(info, name)) continue;
-		status = volume_read(loader, name, true, &file);
-		if (status == EFI_NOT_FOUND) continue; // not every string is a file
-		if (EFI_ERROR(status)) return status;
-		if (info->file_count == BOOT_FILE_MAX) {
-			say("%s names more than %u files", LOADER_CONFIG, BOOT_FILE_MAX - 1);
-			return EFI_OUT_OF_RESOURCES;
-		}
-		add_file(info, name, &file);
-		*total += file.bytes;
-	}
-	return EFI_SUCCESS;
+	status = load_file(loader, LOADER_OPTIONS, total);
+	while (!EFI_ERROR(status) && names_next(&names, name)) status = load_file(loader, name, total);
+	return status;
 }
 
 static EFI_STATUS load_all(struct loader *loader, uint64_t tsc_entry) {

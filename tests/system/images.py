@@ -27,17 +27,18 @@ def write_config(folder, text, files):
     return config
 
 
-def make(tool, config, out, kernel=None, checker=None):
-    """Runs tools/mkimage or tools/mkiso; returns (exit status, output)."""
+def make(tool, config, out, kernel=None, checker=None, extra=()):
+    """Runs tools/mkimage or tools/mkiso, with `extra` arguments; returns (exit status, output)."""
     command = [sys.executable, str(ROOT / "tools" / tool), str(config), "-o", str(out)]
     command += ["--kernel", str(kernel)] if kernel else []
     command += ["--checker", str(checker)] if checker is not None else []
+    command += extra
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     return done.returncode, done.stdout + done.stderr
 
 
-def made(tool, config, out, kernel=None, checker=None):
-    status, output = make(tool, config, out, kernel, checker)
+def made(tool, config, out, kernel=None, checker=None, extra=()):
+    status, output = make(tool, config, out, kernel, checker, extra)
     assert status == 0, output
     return out
 

@@ -173,7 +173,7 @@ static void record_check_segments_are_sane(void **state) {
 	WRONG(record_long, "cs", r->seg[SEG_CS].access = SEG_UNUSABLE);
 	WRONG(record_long, "cs", r->seg[SEG_CS].base = BIT64(32));
 	WRONG(record_protected, "ds", r->seg[SEG_DS].access = 0x8u | SEG_S | SEG_P | SEG_G); // not readable
-	WRONG(record_protected, "ds", r->seg[SEG_DS].limit = 0xffff); // G without its low bits
+	WRONG(record_protected, "ds", r->seg[SEG_DS].limit = 0xfff0); // G without its low bits
 	WRONG(record_protected, "es", r->seg[SEG_ES].access |= BIT32(8));
 	WRONG(record_protected, "es", r->seg[SEG_ES].reserved[2] = 1);
 	WRONG(record_protected, "es", r->seg[SEG_ES].access &= ~SEG_P);

@@ -116,7 +116,9 @@ static __attribute__((noinline)) void serve(struct cpu *cpu, struct vcpu *vcpu) 
 
 void run_rest(struct vcpu *vcpu) {
 	if (console_idle()) return;
-	if (__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) == 0) irq_wait();
+	if (__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) != 0) return;
+	apic_recheck();
+	irq_wait();
 }
 
 static run_step_fn *step_enter = arch_vcpu_enter, *step_rest = run_rest;

@@ -170,6 +170,9 @@ bool apic_in_service(uint8_t vector) {
 	return (apic_read((enum apic_reg)(APIC_ISR + vector / 32u)) & BIT32(vector % 32u)) != 0;
 }
 
+// A write of the priority that it has; writing it is when priorities are compared (SDM vol. 3, 11.8.3.1).
+void apic_recheck(void) { apic_write(APIC_TPR, 0); }
+
 void apic_lint_nmi(unsigned lint, bool active_low) {
 	apic_write(lint == 0 ? APIC_LVT_LINT0 : APIC_LVT_LINT1, LVT_MODE_NMI | (active_low ? LVT_ACTIVE_LOW : 0));
 }

@@ -23,6 +23,9 @@ void apic_eoi(void);
 uint32_t apic_esr(void);
 // True when `vector` is in service: tells a spurious interrupt from a real one.
 bool apic_in_service(uint8_t vector);
+// Makes the APIC look again at what waits for this CPU. For a CPU about to sleep: an emulator may have forgotten
+// (docs/QUIRKS.md).
+void apic_recheck(void);
 
 // LINT0/LINT1 as a source of NMI (MADT local APIC NMI entries), active_low by the entry's flags.
 void apic_lint_nmi(unsigned lint, bool active_low);

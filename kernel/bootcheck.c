@@ -80,5 +80,8 @@ int bootcheck_take(const void *at, uint64_t magic, uint64_t kernel_base, uint64_
 	if (err == 0 && out->kernel_base != kernel_base)
 		REFUSE(ERR_INVAL, "boot_info says the kernel is at %#llx, it runs at %#llx",
 		       (unsigned long long)out->kernel_base, (unsigned long long)kernel_base);
+	if (err == 0 && out->kernel_bytes < kernel_bytes)
+		REFUSE(ERR_INVAL, "boot_info keeps %#llx bytes for the kernel, it has %#llx",
+		       (unsigned long long)out->kernel_bytes, (unsigned long long)kernel_bytes);
 	return err;
 }

@@ -108,6 +108,9 @@ static void find_platform(void) {
 }
 
 static void spurious(void) {}
+static void stray(uint8_t vector) {
+	if (apic_in_service(vector)) apic_eoi();
+}
 
 static void bring_up_interrupts(void) {
 	if (apic_init(hpa(acpi.lapic_base)) < 0 || apic_cpu_init(HOST_VEC_SPURIOUS, HOST_VEC_ERROR) < 0)
@@ -115,6 +118,7 @@ static void bring_up_interrupts(void) {
 	this_cpu()->apic_id = apic_id();
 	(void)ioapic_init(&acpi);
 	trap_irq_set(HOST_VEC_SPURIOUS, spurious);
+	trap_stray_set(stray);
 	trap_irq_set(HOST_VEC_TIMER, run_timer_interrupt);
 }
 

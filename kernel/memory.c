@@ -7,6 +7,7 @@
 #include "arch/x86/cpu/insn.h"
 #include "arch/x86/cpu/percpu.h"
 #include "arch/x86/cpu/regs.h"
+#include "arch/x86/cpu/trap.h"
 #include "kernel/lib/err.h"
 #include "kernel/lib/log.h"
 #include "kernel/lib/string.h"
@@ -81,6 +82,8 @@ int memory_init(const struct boot_info *boot) {
 		return err;
 	}
 	hostpt_cpu_live(&hostpt_cpu[0]);
+	// A page more: an access may begin at the window's last bytes.
+	trap_fixup_range_set(WINDOW_BASE, WINDOW_BYTES + PAGE_BYTES);
 	return 0;
 }
 

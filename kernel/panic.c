@@ -5,6 +5,7 @@
 
 #include "arch/x86/cpu/insn.h"
 #include "arch/x86/cpu/percpu.h"
+#include "arch/x86/cpu/trap.h"
 #include "drivers/host/console.h"
 #include "kernel/arch.h"
 #include "kernel/lib/assert.h"
@@ -91,6 +92,7 @@ static noreturn void stop(const struct panic_regs *r, uint64_t sp, const char *f
 		for (;;) cpu_halt();
 	panicking = true;
 	console_panic();
+	trap_fixup_range_set(0, UINT64_MAX); // the stack is read to its end
 	char text[LOG_LINE_BYTES];
 	fmt_vprint(text, sizeof text, format, args);
 	say("PANIC: %s", text);

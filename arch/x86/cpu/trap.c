@@ -13,6 +13,7 @@
 #define IDT_ENTRIES 256u
 #define EXCEPTION_STUB_BYTES 16u
 #define INTERRUPT_STUB_BYTES 8u
+#define OPCODE_RDMSR 0x320fu         // 0F 32
 #define IDT_PRESENT_INT_GATE 0x8e00u // P, DPL 0, type 14 (SDM vol. 3, 6.14.1)
 
 struct idt_gate {
@@ -26,6 +27,8 @@ extern const struct trap_fixup __extable_start[], __extable_end[];
 
 static struct idt_gate idt[IDT_ENTRIES];
 static trap_irq_fn *irq_handler[IDT_ENTRIES];
+static trap_stray_fn *stray_handler;
+static uint64_t fixup_base, fixup_bytes;
 static struct { uint64_t from, bytes, at; } nmi_restart;
 
 static const char *const exception_name[] = {
@@ -72,6 +75,13 @@ void trap_load(void) {
 
 void trap_irq_set(uint8_t vector, trap_irq_fn *handler) { irq_handler[vector] = handler; }
 
+void trap_stray_set(trap_stray_fn *handler) { stray_handler = handler; }
+
+void trap_fixup_range_set(uint64_t base, uint64_t bytes) {
+	fixup_base = base;
+	fixup_bytes = bytes;
+}
+
 void trap_nmi_restart_set(const void *from, const void *to, const void *at) {
 	nmi_restart.from = (uint64_t)(uintptr_t)from;
 	nmi_restart.bytes = (uint64_t)(uintptr_t)to - nmi_restart.from;
@@ -87,7 +97,15 @@ static uint64_t fixup_address(const int32_t *field) {
 	return (uint64_t)(uintptr_t)field + (uint64_t)(int64_t)*field;
 }
 
+// A fault that a fix-up is meant for: RDMSR of a stranger, or a page of a guest that is not there. A fault elsewhere,
+// or one that finds a reserved bit in our own tables, is a bug to be seen.
+static bool fixup_wanted(const struct trap_frame *frame) {
+	if (frame->vector == VEC_GP) return le16((const void *)(uintptr_t)frame->rip) == OPCODE_RDMSR;
+	return frame->vector == VEC_PF && (frame->error & PF_RSVD) == 0 && read_cr2() - fixup_base < fixup_bytes;
+}
+
 static bool fixup_apply(struct trap_frame *frame) {
+	if (!fixup_wanted(frame)) return false;
 	for (const struct trap_fixup *f = __extable_start; f < __extable_end; f++) {
 		if (fixup_address(&f->from) != frame->rip) continue;
 		frame->rip = fixup_address(&f->to);
@@ -112,13 +130,18 @@ static noreturn void trap_panic(const struct trap_frame *frame) {
 	           (unsigned long long)frame->error);
 }
 
+static void stray(uint64_t vector) {
+	this_cpu()->irqs_unexpected++;
+	if (stray_handler != NULL) stray_handler((uint8_t)vector);
+}
+
 void trap_enter(struct trap_frame *frame) {
 	uint64_t vector = frame->vector;
 	if (vector >= HOST_VEC_FIRST) {
 		if (irq_handler[vector] != NULL)
 			irq_handler[vector]();
 		else
-			this_cpu()->irqs_unexpected++;
+			stray(vector);
 		return;
 	}
 	if (vector == VEC_NMI) {
@@ -128,6 +151,6 @@ void trap_enter(struct trap_frame *frame) {
 	// The hypervisor sets no breakpoint and no TF, and its DR7 is clear after every exit: a #DB here is a guest's that
 	// a CPU carried over its exit (docs/QUIRKS.md). It may come before GS is the host's: nothing per-CPU is touched.
 	if (vector == VEC_DB) return;
-	if ((vector == VEC_PF || vector == VEC_GP) && fixup_apply(frame)) return;
+	if (fixup_apply(frame)) return;
 	trap_panic(frame);
 }

@@ -35,6 +35,12 @@ void trap_load(void);
 // Set once at boot, before interrupts are enabled; the handler runs with interrupts off and acknowledges
 // its controller itself.
 void trap_irq_set(uint8_t vector, trap_irq_fn *handler);
+// What a vector without a handler gets (a device that firmware left running, an APIC error): acknowledged, or it
+// would hold back every lower one for good.
+typedef void trap_stray_fn(uint8_t vector);
+void trap_stray_set(trap_stray_fn *handler);
+// Addresses whose page faults the fix-up table is for: the window on a guest's memory. None until set.
+void trap_fixup_range_set(uint64_t base, uint64_t bytes);
 // Code that an NMI must not come back into: it tests whether something is to be done and then goes where nothing
 // can be tested any more (a guest). An NMI taken in [from, to) returns to `at` instead, which tests again; the
 // code there expects any register changed but RSP. Set once, by the backend.

@@ -104,7 +104,7 @@ void arch_vcpu_load(struct vcpu *vcpu) {
 		fxrstor64(arch->fpu);
 	}
 	write_dr0_3(arch->dr);
-	wrmsr(MSR_TSC_AUX, arch->tsc_aux);
+	if (features.rdtscp) wrmsr(MSR_TSC_AUX, arch->tsc_aux);
 	ops->vcpu_load(vcpu);
 }
 

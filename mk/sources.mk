@@ -119,6 +119,8 @@ KERNEL_C := \
 	arch/x86/vmx/state.c \
 	arch/x86/vmx/event.c \
 	arch/x86/vmx/exit.c \
+	arch/x86/vmx/check.c \
+	arch/x86/vmx/report.c \
 	arch/x86/vmx/ops.c \
 	drivers/vdev/vlapic.c \
 	drivers/vdev/vlapic_reg.c \

@@ -117,6 +117,9 @@ image_SRC = boot/efi/image.c kernel/lib/elf.c kernel/lib/source.c kernel/lib/fmt
 UNIT += svm_asid
 svm_asid_SRC = arch/x86/svm/vcpu.c arch/x86/svm/state.c kernel/lib/log.c kernel/lib/fmt.c $(FRAMES_SRC)
 
+UNIT += vmx_check
+vmx_check_SRC = arch/x86/vmx/check.c
+
 UNIT += acpi_tables
 acpi_tables_SRC = arch/x86/guest/acpi_tables.c $(BUILD)/gen/dsdt.c
 

@@ -79,14 +79,10 @@ void vmx_nmi_window(struct vcpu *vcpu, bool on) {
 
 // ---- injection --------------------------------------------------------------------------------------------------
 
-#define VECTORS_WITH_ERROR                                                                                   \
-	(BIT32(VEC_DF) | BIT32(VEC_TS) | BIT32(VEC_NP) | BIT32(VEC_SS) | BIT32(VEC_GP) | BIT32(VEC_PF) |         \
-	 BIT32(VEC_AC))
-
 // The entry insists on an error code for these vectors, and on none in real mode (26.2.1.3).
 static uint32_t exception_error(const struct vmx_vcpu *vmx, const struct guest_event *event) {
 	if ((vmx->cr0_shadow & CR0_PE) == 0 || event->vector >= 32) return 0;
-	if ((VECTORS_WITH_ERROR >> event->vector & 1) == 0) return 0;
+	if ((VMX_VECTORS_WITH_ERROR >> event->vector & 1) == 0) return 0;
 	vmcs_write32(VMCS_ENTRY_INTR_ERROR, event->error);
 	return VMX_INTR_HAS_ERROR;
 }

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// One vCPU's VMCS: creation, set-up from tables, the power-on state, virtual-processor ids, the dump.
+// One vCPU's VMCS: creation, set-up from tables, the power-on state, virtual-processor ids.
 #include "arch/x86/vmx/vmx.h"
 
 #include "arch/x86/cpu/insn.h"
 #include "arch/x86/guest/cr.h"
 #include "kernel/lib/assert.h"
-#include "kernel/lib/log.h"
 #include "kernel/lib/panic.h"
 #include "kernel/lib/string.h"
 #include "kernel/memory.h"
@@ -273,59 +272,4 @@ void vmx_vcpu_reset(struct vcpu *vcpu) {
 	vmx_efer_set(vcpu, 0);
 	vmx_cr4_set(vcpu, 0);
 	vmx_cr0_set(vcpu, CR0_ET | CR0_CD | CR0_NW);
-}
-
-// ---- the report -----------------------------------------------------------------------------------------------------
-
-#define FIELD(field)                                                                                         \
-	{ VMCS_##field, #field }
-static const struct {
-	enum vmcs_field field;
-	const char *name;
-} dump_fields[] = {
-    FIELD(EXIT_REASON),
-    FIELD(EXIT_QUALIFICATION),
-    FIELD(EXIT_INSN_LEN),
-    FIELD(INSN_ERROR),
-    FIELD(EXIT_INTR_INFO),
-    FIELD(EXIT_INTR_ERROR),
-    FIELD(IDT_VECTORING_INFO),
-    FIELD(IDT_VECTORING_ERROR),
-    FIELD(GUEST_LINEAR_ADDR),
-    FIELD(GUEST_PHYSICAL_ADDR),
-    FIELD(ENTRY_INTR_INFO),
-    FIELD(ENTRY_INSN_LEN),
-    FIELD(PIN_CONTROLS),
-    FIELD(PROC_CONTROLS),
-    FIELD(PROC2_CONTROLS),
-    FIELD(EXIT_CONTROLS),
-    FIELD(ENTRY_CONTROLS),
-    FIELD(EXCEPTION_BITMAP),
-    FIELD(EPT_POINTER),
-    FIELD(VPID),
-    FIELD(GUEST_CR0),
-    FIELD(GUEST_CR4),
-    FIELD(GUEST_EFER),
-    FIELD(GUEST_DR7),
-    FIELD(GUEST_INTERRUPTIBILITY),
-    FIELD(GUEST_ACTIVITY),
-    FIELD(GUEST_PENDING_DEBUG),
-    FIELD(GUEST_PAT),
-    FIELD(GUEST_PDPTE0),
-    FIELD(GUEST_PDPTE1),
-    FIELD(GUEST_PDPTE2),
-    FIELD(GUEST_PDPTE3),
-};
-#define DUMP_COLUMNS 2u
-_Static_assert(array_count(dump_fields) % DUMP_COLUMNS == 0, "whole lines");
-
-void vmx_dump(const struct vcpu *vcpu) {
-	vmx_select(vcpu);
-	uint32_t reason = vmcs_read32(VMCS_EXIT_REASON);
-	log_error("vmx", "exit reason %s%s", vmx_reason_name(reason),
-	          (reason & VMX_REASON_ENTRY_FAILED) != 0 ? ", the entry failed" : "");
-	for (unsigned i = 0; i < array_count(dump_fields); i += DUMP_COLUMNS)
-		log_error("vmx", "%-24s %16llx  %-24s %16llx", dump_fields[i].name,
-		          (unsigned long long)vmcs_read(dump_fields[i].field), dump_fields[i + 1].name,
-		          (unsigned long long)vmcs_read(dump_fields[i + 1].field));
 }

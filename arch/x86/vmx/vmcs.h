@@ -3,6 +3,7 @@
 // names of the bits in them (ch. 24 to 27). Names are the manual's, shortened as its own tables do.
 #pragma once
 
+#include "arch/x86/cpu/regs.h"
 #include "kernel/lib/bits.h"
 
 // Bits 14:13 of an encoding are the field's width, bits 11:10 its type (SDM vol. 3, table 24-21).
@@ -140,6 +141,10 @@ enum vmx_reason {
 #define VMX_INTR_NMI_UNBLOCKED BIT32(12) // VM exit: by the IRET that faulted
 #define VMX_INTR_VALID BIT32(31)
 #define VMX_INTR_TYPE_PRIVILEGED_SOFT 5u // INT1
+// Exceptions with an error code: an entry insists on one for them outside real mode (26.2.1.3). VEC_* of cpu/regs.h.
+#define VMX_VECTORS_WITH_ERROR                                                                               \
+	(BIT32(VEC_DF) | BIT32(VEC_TS) | BIT32(VEC_NP) | BIT32(VEC_SS) | BIT32(VEC_GP) | BIT32(VEC_PF) |         \
+	 BIT32(VEC_AC))
 
 // Guest interruptibility state (table 24-3)
 #define VMX_BLOCKED_STI BIT32(0)

@@ -5,7 +5,10 @@
 #include "kernel/console.h"
 
 #include "drivers/host/console.h"
+#include "drivers/host/hostconsole.h"
 #include "kernel/clock.h"
+#include "kernel/run.h"
+#include "kernel/vm.h"
 
 // No byte in this time: a serial port at 300 baud still sends thirty.
 #define DEAD_NS UINT64_C(1000000000)
@@ -30,9 +33,11 @@ static bool output_room(void) {
 }
 
 static bool guest_write(struct chardev *self __unused_arg, const uint8_t *bytes, size_t count) {
-	if (likely(console_write(bytes, count)) || output_room()) return true;
-	output.held = true;
-	return false;
+	bool room = console_write(bytes, count) || output_room();
+	// A screen is painted by steps, a dead port is noticed by looking: neither interrupts.
+	if (!room || hostconsole_has_screen()) run_tick_request(vm_get(0));
+	output.held = !room;
+	return room;
 }
 
 static size_t guest_read(struct chardev *self __unused_arg, uint8_t *bytes, size_t count) {
@@ -63,4 +68,8 @@ bool console_idle(void) {
 	return more;
 }
 
-void console_tick(void) { output_release(); }
+void console_tick(void) {
+	bool more = console_step();
+	output_release();
+	if (output.held || (more && hostconsole_has_screen())) run_tick_request(vm_get(0));
+}

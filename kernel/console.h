@@ -11,5 +11,5 @@ struct chardev *console_chardev(uint32_t vm_id);
 void console_serve(void);
 // One bounded piece of pending output; true when more remains. For an idle CPU.
 bool console_idle(void);
-// Now and then while the VM runs: a serial port that died sends no interrupt that would let the VM go on.
+// 20 ms after the console had work while the VM runs on: paints, and looks whether a silent port has died.
 void console_tick(void);

@@ -27,6 +27,7 @@
 #include "kernel/memory.h"
 #include "kernel/option.h"
 #include "kernel/run.h"
+#include "kernel/smp.h"
 #include "kernel/stress.h"
 #include "kernel/wallclock.h"
 
@@ -120,6 +121,9 @@ static void bring_up_interrupts(void) {
 	trap_irq_set(HOST_VEC_SPURIOUS, spurious);
 	trap_stray_set(stray);
 	trap_irq_set(HOST_VEC_TIMER, run_timer_interrupt);
+	trap_irq_set(HOST_VEC_KICK, run_kick_interrupt);
+	smp_init(&run_smp_machine);
+	smp_online();
 }
 
 static void bring_up_clock(void) {
@@ -172,8 +176,18 @@ static void read_config(void) {
 	machine_init(&config.machine);
 }
 
+static void select_console(uint32_t wanted) {
+	bool serial = (wanted & CONFIG_CONSOLE_SERIAL) != 0 && hostconsole_has_serial();
+	bool screen = (wanted & CONFIG_CONSOLE_SCREEN) != 0 && hostconsole_has_screen();
+	if (serial || screen)
+		hostconsole_select(serial, screen);
+	else
+		log_warn("console", "this machine has none of the configured consoles: all it has stay on");
+}
+
 static void start_console(void) {
-	if (hostconsole_keyboard(&acpi) < 0) log_debug("boot", "no PS/2 keyboard");
+	select_console(config.machine.console);
+	if (hostconsole_has_screen() && hostconsole_keyboard(&acpi) < 0) log_debug("boot", "no PS/2 keyboard");
 	if (hostconsole_interrupts(&acpi, this_cpu()->apic_id, run_input_interrupt) < 0)
 		log_info("boot", "console input by polling");
 }

@@ -11,6 +11,8 @@
 #include "kernel/lib/err.h"
 #include "kernel/lib/log.h"
 #include "kernel/lib/string.h"
+#include "kernel/smp.h"
+#include "mm/insn.h"
 
 static struct frames frames;
 static struct hostpt hostpt;
@@ -60,6 +62,21 @@ static struct hostpt_section section(const unsigned char *from, const unsigned c
 	return (struct hostpt_section){.virt = base, .bytes = (uint64_t)(uintptr_t)to - base, .prot = prot};
 }
 
+struct span {
+	uint64_t va, bytes;
+};
+
+static void span_forget(void *arg) {
+	const struct span *s = arg;
+	for (uint64_t at = s->va; at < s->va + s->bytes; at += PAGE_BYTES) mm_invlpg(at);
+}
+
+// The host's own translations in the TLBs of the other CPUs. mm holds its lock meanwhile; whoever waits for that serves
+// its mailbox.
+static void shootdown(uint64_t va, uint64_t bytes) {
+	smp_call_others(span_forget, &(struct span){va, bytes});
+}
+
 int memory_init(const struct boot_info *boot) {
 	int err = frames_build(boot);
 	if (err < 0) {
@@ -75,7 +92,7 @@ int memory_init(const struct boot_info *boot) {
 	wrmsr(MSR_PAT, HOSTPT_PAT);
 	err = hostpt_init(&hostpt, &frames, (read_cr4() & CR4_LA57) != 0 ? 5 : 4,
 	                  features.page_1g ? PT_LEAF_1G : PT_LEAF_2M, hpa(boot->kernel_base), sections,
-	                  array_count(sections), NULL);
+	                  array_count(sections), shootdown);
 	if (err == 0) err = hostpt_cpu_init(&hostpt, &hostpt_cpu[0]);
 	if (err < 0) {
 		log_error("memory", "the hypervisor's page tables cannot be built: %s", err_name(err));

@@ -4,6 +4,7 @@
 
 #include "arch/x86/cpu/insn.h"
 #include "arch/x86/cpu/percpu.h"
+#include "arch/x86/cpu/trap.h"
 #include "drivers/host/apic.h"
 #include "drivers/host/console.h"
 #include "drivers/host/hostconsole.h"
@@ -11,13 +12,36 @@
 #include "kernel/arch.h"
 #include "kernel/clock.h"
 #include "kernel/console.h"
+#include "kernel/lib/bits.h"
 #include "kernel/machine.h"
 #include "kernel/memory.h"
+#include "kernel/quiesce.h"
+#include "kernel/smp.h"
 
 // ---- interrupt side --------------------------------------------------------------------------------------------
 
 static void cpu_attention(struct cpu *cpu) {
 	if (cpu->vcpu != NULL) vcpu_request(cpu->vcpu, VCPU_REQ_CPU);
+}
+
+_Static_assert(CPU_MAX <= SMP_CPU_MAX, "every CPU has a mailbox");
+
+static uint32_t cpu_self(void) { return this_cpu()->id; }
+
+static void cpu_kick(uint32_t id) {
+	struct cpu *cpu = cpu_get(id);
+	if (cpu == this_cpu())
+		cpu_attention(cpu);
+	else if (apic_ipi(cpu->apic_id, HOST_VEC_KICK) < 0)
+		log_error("smp", "the interrupt to CPU %u is not accepted", id);
+}
+
+const struct smp_machine run_smp_machine = {.self = cpu_self, .kick = cpu_kick};
+
+void run_kick_interrupt(void) {
+	apic_eoi();
+	smp_serve();
+	cpu_attention(this_cpu());
 }
 
 void run_timer_interrupt(void) {
@@ -36,13 +60,17 @@ void run_input_interrupt(void) {
 	cpu_attention(cpu);
 }
 
+#define TICK_NS UINT64_C(20000000)
+
 // ---- timers ----------------------------------------------------------------------------------------------------
 
 void run_timer_program(struct vm *vm) {
 	struct cpu *cpu = this_cpu();
 	uint64_t next_ns = timerq_next(&vm->timers);
-	if (next_ns == TIMER_NEVER || !vm->clock_running) return; // a start of the clock comes back here
-	uint64_t tsc = vm->clock_base_tsc + clock_ns_to_tsc(next_ns);
+	uint64_t tsc = cpu->tick_tsc != 0 ? cpu->tick_tsc : UINT64_MAX;
+	if (next_ns != TIMER_NEVER && vm->clock_running) // a start of the clock comes back here
+		tsc = min_u64(tsc, vm->clock_base_tsc + clock_ns_to_tsc(next_ns));
+	if (tsc == UINT64_MAX) return;
 	if (cpu->timer_tsc != 0 && cpu->timer_tsc <= tsc && cpu->timer_tsc > rdtsc())
 		return; // fires earlier anyway
 	cpu->timer_tsc = tsc;
@@ -52,8 +80,18 @@ void run_timer_program(struct vm *vm) {
 static void timers_serve(struct cpu *cpu, struct vm *vm) {
 	cpu->timer_due = false;
 	timerq_expire(&vm->timers, vm_now_ns(vm));
+	if (cpu->tick_tsc != 0 && rdtsc() >= cpu->tick_tsc) {
+		cpu->tick_tsc = 0;
+		console_tick();
+	}
 	run_timer_program(vm);
-	console_tick();
+}
+
+void run_tick_request(struct vm *vm) {
+	struct cpu *cpu = this_cpu();
+	if (cpu->tick_tsc != 0) return;
+	cpu->tick_tsc = rdtsc() + clock_ns_to_tsc(TICK_NS);
+	run_timer_program(vm);
 }
 
 // ---- the end of a VM ---------------------------------------------------------------------------------------------
@@ -96,6 +134,7 @@ static __attribute__((noinline)) void serve(struct cpu *cpu, struct vcpu *vcpu) 
 		return;
 	}
 	if ((requests & VCPU_REQ_CPU) != 0) {
+		if (unlikely(quiesce_wanted())) quiesce_pass();
 		if (cpu->timer_due) timers_serve(cpu, vcpu->vm);
 		if (cpu->input_due) {
 			cpu->input_due = false;

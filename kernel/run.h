@@ -17,8 +17,14 @@ typedef void run_step_fn(struct vcpu *vcpu);
 void run_rest(struct vcpu *vcpu);
 void run_steps_set(run_step_fn *enter, run_step_fn *rest);
 
+// What kernel/smp needs of this CPU and its APIC.
+extern const struct smp_machine run_smp_machine;
+
 // Interrupt side: something for this CPU's run loop.
+void run_kick_interrupt(void);
 void run_timer_interrupt(void);
 void run_input_interrupt(void);
 // Arms the CPU's one-shot timer for the VM's first timer; called whenever that changed.
 void run_timer_program(struct vm *vm);
+// One console_tick in 20 ms, however busy the guest is; asked for while the console has work of its own.
+void run_tick_request(struct vm *vm);

@@ -164,6 +164,20 @@ int console_attach(const struct console_sink_ops *ops, void *ctx) {
 	return err;
 }
 
+void console_detach(const struct console_sink_ops *ops) {
+	enter();
+	for (unsigned i = 0; i < console.sink_count; i++) {
+		struct sink *s = &console.sink[i];
+		if (s->ops != ops) continue;
+		sink_send_all(s);
+		s->ops->drain(s->ctx);
+		console.sink_count--;
+		memmove(s, s + 1, (console.sink_count - i) * sizeof *s);
+		break;
+	}
+	leave();
+}
+
 void console_reset(void) {
 	enter();
 	memset(&console, 0, sizeof console);

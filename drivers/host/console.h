@@ -37,6 +37,8 @@ struct console_sink_ops {
 
 // Adds a sink, replays the early output to it. -ERR_NOMEM: all places taken. ops and ctx outlive the console.
 __must_check int console_attach(const struct console_sink_ops *ops, void *ctx);
+// Sends what waits for the sink with these ops and takes it out: no output, no input any more. Boot only.
+void console_detach(const struct console_sink_ops *ops);
 // Back to nothing attached, nothing kept (unit tests).
 void console_reset(void);
 

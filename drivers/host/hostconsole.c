@@ -154,6 +154,17 @@ bool hostconsole_has_serial(void) { return host.uart.present; }
 bool hostconsole_has_screen(void) { return host.screen; }
 bool hostconsole_has_keyboard(void) { return host.ps2.present; }
 
+void hostconsole_select(bool serial, bool screen) {
+	if (!serial && host.uart.present) {
+		console_detach(&serial_ops);
+		host.uart.present = false;
+	}
+	if (!screen && host.screen) {
+		console_detach(&screen_ops);
+		host.screen = false;
+	}
+}
+
 // ---- interrupts --------------------------------------------------------------------------------------------
 
 static int route(const struct acpi_info *info, unsigned irq, uint32_t apic_id, uint8_t vector,

@@ -14,6 +14,10 @@ __must_check int hostconsole_screen(const struct boot_info *boot);
 // After ACPI: the keyboard. -ERR_UNSUP: no controller.
 __must_check int hostconsole_keyboard(const struct acpi_info *info);
 
+// What the configuration leaves on; the rest has shown the boot log and falls silent. Before the keyboard and the
+// interrupts.
+void hostconsole_select(bool serial, bool screen);
+
 bool hostconsole_has_serial(void);
 bool hostconsole_has_screen(void);
 bool hostconsole_has_keyboard(void);

@@ -57,6 +57,8 @@ KERNEL_C := \
 	kernel/iobus.c \
 	kernel/timerq.c \
 	kernel/irqroute.c \
+	kernel/smp.c \
+	kernel/quiesce.c \
 	kernel/panic.c \
 	kernel/symbols.c \
 	kernel/memory.c \

@@ -114,6 +114,8 @@ names_SRC = boot/efi/names.c
 UNIT += image
 image_SRC = boot/efi/image.c kernel/lib/elf.c kernel/lib/source.c kernel/lib/fmt.c
 
+UNIT += guest_walk
+guest_walk_SRC = arch/x86/guest/walk.c $(GMEM_SRC)
 UNIT += svm_asid
 svm_asid_SRC = arch/x86/svm/vcpu.c arch/x86/svm/state.c kernel/lib/log.c kernel/lib/fmt.c $(FRAMES_SRC)
 
@@ -126,6 +128,12 @@ acpi_tables_SRC = arch/x86/guest/acpi_tables.c $(BUILD)/gen/dsdt.c
 UNIT += option record
 option_SRC = kernel/option.c kernel/lib/fmt.c
 record_SRC = arch/x86/guest/record.c
+
+UNIT += smp quiesce
+SMP_SRC := kernel/smp.c kernel/lib/lock.c
+smp_SRC = $(SMP_SRC)
+smp_LIBS = -lpthread
+quiesce_SRC = kernel/quiesce.c $(SMP_SRC)
 
 UNIT_BIN = $(UNIT:%=$(BUILD)/unit/test_%)
 

@@ -115,6 +115,8 @@ void vmx_make_current(const struct vcpu *vcpu) {
 	uint64_t pa = vcpu->arch->enter_pa;
 	if (!vmx_vmptrld(pa)) vmx_insn_failed("VMPTRLD", pa);
 	cpu->backend_current_pa = pa;
+	// The vCPU whose turn it is gets its own back before it is entered.
+	if (cpu->vcpu != NULL && cpu->vcpu != vcpu) vmx_of(cpu->vcpu)->deferred |= VMX_DEFERRED_SELECT;
 	if (vmx->cpu == VMX_CPU_NONE) host_state_set(vcpu);
 }
 

@@ -28,9 +28,10 @@ enum vmx_live_msr { LIVE_STAR, LIVE_LSTAR, LIVE_CSTAR, LIVE_SFMASK, LIVE_KERNEL_
 
 // Work before the next entry.
 enum vmx_deferred {
-	VMX_DEFERRED_TSC = 1 << 0,   // tsc_offset is not in the VMCS yet
-	VMX_DEFERRED_FLUSH = 1 << 1, // the guest's translations are stale
-	VMX_DEFERRED_VPID = 1 << 2,  // it has no VPID of this CPU
+	VMX_DEFERRED_TSC = 1 << 0,    // tsc_offset is not in the VMCS yet
+	VMX_DEFERRED_FLUSH = 1 << 1,  // the guest's translations are stale
+	VMX_DEFERRED_VPID = 1 << 2,   // it has no VPID of this CPU
+	VMX_DEFERRED_SELECT = 1 << 3, // another VMCS was made current meanwhile
 };
 
 #define VMX_CPU_NONE UINT32_MAX

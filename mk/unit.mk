@@ -129,7 +129,8 @@ UNIT += option record
 option_SRC = kernel/option.c kernel/lib/fmt.c
 record_SRC = arch/x86/guest/record.c
 
-UNIT += smp quiesce
+UNIT += save smp quiesce
+save_SRC = kernel/save.c kernel/lib/err.c
 SMP_SRC := kernel/smp.c kernel/lib/lock.c
 smp_SRC = $(SMP_SRC)
 smp_LIBS = -lpthread

@@ -195,7 +195,7 @@ static __attribute__((noinline)) void decode_failed(struct vcpu *vcpu, int err,
 	else if (fault->unreadable)
 		stop_undecodable(vcpu, "code is not in memory", (const uint8_t *)code, have);
 	else
-		guest_page_fault(vcpu, fault->error, ops->rip_get(vcpu) + have);
+		guest_page_fault(vcpu, fault->error, fault->linear);
 }
 
 static inline struct insn_cache *cache_slot(struct vcpu *vcpu, const uint64_t *code) {

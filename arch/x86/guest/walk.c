@@ -16,6 +16,9 @@
 #define PTE_PS BIT64(7)
 #define PTE_NX BIT64(63)
 #define PTE_ADDR MASK64(51, 12)
+#define PTE_LEAF_LOW MASK64(12, 0)      // of a large page: what is no address and not reserved, PAT at bit 12
+#define PTE_PAE_RESERVED MASK64(62, 52) // ignored by 4- and 5-level paging
+#define PDE_4M_RESERVED BIT64(21)
 
 enum emul_mode guest_mode(const struct guest_paging *p) {
 	return emul_mode_of((p->cr0 & CR0_PE) != 0, (p->rflags & RFLAGS_VM) != 0,
@@ -71,8 +74,11 @@ static int walk64(struct vcpu *vcpu, const struct guest_paging *p, uint64_t tabl
 	bool nx = false;
 	uint64_t reserved = MASK64(51, 0) & ~MASK64(features.phys_bits - 1u, 0);
 	if ((p->efer & EFER_NXE) == 0) reserved |= PTE_NX;
+	if ((p->efer & EFER_LMA) == 0) reserved |= PTE_PAE_RESERVED;
+	const unsigned leaf_max = features.page_1g ? 3 : 2;
 	for (;; level--) {
 		unsigned shift = 12 + 9 * (level - 1);
+		uint64_t offset = (UINT64_C(1) << shift) - 1;
 		gpa_t at = gpa((table & PTE_ADDR) + (linear >> shift & 511) * 8);
 		uint64_t entry;
 		if (gmem_read64(g, at, &entry) < 0) return unreadable(fault);
@@ -81,10 +87,12 @@ static int walk64(struct vcpu *vcpu, const struct guest_paging *p, uint64_t tabl
 			trace->entry[trace->levels++] = entry | PTE_A; // as it stands after this walk
 		}
 		if ((entry & PTE_P) == 0) return fail(fault, p, access, 0);
-		if ((entry & reserved) != 0) return fail(fault, p, access, PF_PRESENT | PF_RSVD);
+		bool leaf = level == 1 || (level <= leaf_max && (entry & PTE_PS) != 0);
+		uint64_t here = leaf ? offset & ~PTE_LEAF_LOW : level > leaf_max ? PTE_PS : 0;
+		if ((entry & (reserved | here)) != 0) return fail(fault, p, access, PF_PRESENT | PF_RSVD);
 		rights &= entry;
 		nx = nx || (entry & PTE_NX) != 0;
-		if (level > 3 || (level > 1 && (entry & PTE_PS) == 0)) {
+		if (!leaf) {
 			if (mark64(g, at, entry, PTE_A) < 0) return unreadable(fault);
 			table = entry;
 			continue;
@@ -92,7 +100,6 @@ static int walk64(struct vcpu *vcpu, const struct guest_paging *p, uint64_t tabl
 		if (!rights_allow(p, rights, nx, access)) return fail(fault, p, access, PF_PRESENT);
 		if (mark64(g, at, entry, PTE_A | ((access & PF_WRITE) != 0 ? PTE_D : 0)) < 0)
 			return unreadable(fault);
-		uint64_t offset = (UINT64_C(1) << shift) - 1;
 		*out = gpa((entry & PTE_ADDR & ~offset) | (linear & offset));
 		return 0;
 	}
@@ -114,6 +121,7 @@ static int walk32(struct vcpu *vcpu, const struct guest_paging *p, uint32_t line
 	if (gmem_read32(g, at, &pde) < 0) return unreadable(fault);
 	if ((pde & PTE_P) == 0) return fail(fault, p, access, 0);
 	if ((pde & PTE_PS) != 0 && (p->cr4 & CR4_PSE) != 0) {
+		if ((pde & PDE_4M_RESERVED) != 0) return fail(fault, p, access, PF_PRESENT | PF_RSVD);
 		if (!rights_allow(p, pde, false, access)) return fail(fault, p, access, PF_PRESENT);
 		if (mark32(g, at, pde, (uint32_t)PTE_A | dirty) < 0) return unreadable(fault);
 		uint64_t high = (uint64_t)bits_get(pde, 20, 13) << 32; // PSE-36
@@ -197,7 +205,10 @@ unsigned guest_fetch(struct vcpu *vcpu, const struct guest_paging *p, uint64_t c
 	}
 	gpa_t at;
 	if (likely(page_offset(linear) <= PAGE_BYTES - CODE_BYTES)) {
-		if (fetch_walk(vcpu, p, linear, &at, fault) < 0) return 0;
+		if (fetch_walk(vcpu, p, linear, &at, fault) < 0) {
+			fault->linear = linear;
+			return 0;
+		}
 		if (likely(gmem_read64(g, at, &code[0]) == 0 && gmem_read64(g, gpa_add(at, 8), &code[1]) == 0))
 			return CODE_BYTES;
 	}
@@ -212,5 +223,6 @@ unsigned guest_fetch(struct vcpu *vcpu, const struct guest_paging *p, uint64_t c
 		}
 		have += run;
 	}
+	fault->linear = linear + have;
 	return have;
 }

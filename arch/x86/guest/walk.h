@@ -11,6 +11,7 @@ enum walk_access { WALK_WRITE = PF_WRITE, WALK_USER = PF_USER, WALK_FETCH = PF_F
 struct walk_fault {
 	uint32_t error;  // #PF error code
 	bool unreadable; // a table lies where no memory is: not a #PF, the guest cannot go on
+	uint64_t linear; // of the first byte that could not be fetched (guest_fetch only)
 };
 
 // Translates a linear address for an access (enum walk_access bits; 0 = supervisor read) and sets the

@@ -10,8 +10,8 @@
 #include "kernel/run.h"
 #include "kernel/vm.h"
 
-// No byte in this time: a serial port at 300 baud still sends thirty.
-#define DEAD_NS UINT64_C(1000000000)
+// No byte in this time: a real port sends always, and a reader behind an emulated one may rest for a moment.
+#define DEAD_NS UINT64_C(10000000000)
 
 static struct {
 	bool held; // the guest waits for output_ready

@@ -55,7 +55,8 @@ static noreturn void refuse(const char *why) {
 	machine_halt();
 }
 
-static void early_init(void) {
+// Not inlined, and without a canary of its own: it sets the value that canaries are compared with.
+static __attribute__((noinline, no_stack_protector)) void early_init(void) {
 	__stack_chk_guard = (uintptr_t)(rdtsc() * UINT64_C(0x9e3779b97f4a7c15)) & ~(uintptr_t)0xff;
 	features_read();
 	trap_init();
@@ -192,7 +193,8 @@ static void start_console(void) {
 		log_info("boot", "console input by polling");
 }
 
-noreturn void kernel_entry(uint64_t record, uint64_t magic, uint64_t kernel_base) {
+__attribute__((no_stack_protector)) noreturn void kernel_entry(uint64_t record, uint64_t magic,
+                                                                uint64_t kernel_base) {
 	struct arch_why why = {.text = ""};
 	early_init();
 	take_boot_info(record, magic, kernel_base);

@@ -128,6 +128,6 @@ noreturn void assert_fail(const char *expr, const char *file, int line) {
 }
 
 // GCC's stack protector (-mstack-protector-guard=global).
-uintptr_t __stack_chk_guard;
+__attribute__((used)) uintptr_t __stack_chk_guard;
 noreturn void __stack_chk_fail(void);
-noreturn void __stack_chk_fail(void) { panic("a stack frame was overwritten"); }
+__attribute__((used)) noreturn void __stack_chk_fail(void) { panic("a stack frame was overwritten"); }

@@ -116,8 +116,6 @@ image_SRC = boot/efi/image.c kernel/lib/elf.c kernel/lib/source.c kernel/lib/fmt
 
 UNIT += guest_walk
 guest_walk_SRC = arch/x86/guest/walk.c $(GMEM_SRC)
-UNIT += guest_walk
-guest_walk_SRC = arch/x86/guest/walk.c $(GMEM_SRC)
 UNIT += svm_asid
 svm_asid_SRC = arch/x86/svm/vcpu.c arch/x86/svm/state.c kernel/lib/log.c kernel/lib/fmt.c $(FRAMES_SRC)
 

@@ -240,7 +240,7 @@ int vlapic_base_write(struct vdev *vlapic, uint64_t value) {
 
 // ---- class ---------------------------------------------------------------------------------------------------
 
-static void vlapic_reset(struct vdev *self) {
+static __cold void vlapic_reset(struct vdev *self) {
 	struct vlapic *v = vlapic_of(self);
 	bool bsp = v->vcpu_id == 0;
 	v->head.base = VLAPIC_BASE_DEFAULT | VLAPIC_BASE_EN | (bsp ? VLAPIC_BASE_BSP : 0);
@@ -254,7 +254,7 @@ static void vlapic_reset(struct vdev *self) {
 	vlapic_extint_update(v);
 }
 
-static int vlapic_create(struct vdev *self, const struct vdev_config *config) {
+static __cold int vlapic_create(struct vdev *self, const struct vdev_config *config) {
 	struct vlapic *v = vlapic_of(self);
 	if (config->index >= VCPU_ID_LIMIT) return -ERR_RANGE;
 	v->vcpu_id = v->id = config->index;
@@ -263,7 +263,7 @@ static int vlapic_create(struct vdev *self, const struct vdev_config *config) {
 	return 0;
 }
 
-static void vlapic_save(const struct vdev *self, void *record) {
+static __cold void vlapic_save(const struct vdev *self, void *record) {
 	const struct vlapic *v = vlapic_of_const(self);
 	uint64_t now_ns = vm_now_ns(self->vm);
 	struct vlapic_state *s = record;
@@ -326,7 +326,7 @@ static bool state_timer_valid(const struct vlapic_state *s) {
 	return s->timer_remaining_ns <= longest_ns && (s->timer_remaining_ns == 0 || s->timer_late_ns == 0);
 }
 
-static int vlapic_load(struct vdev *self, const void *record, uint32_t bytes, uint16_t version) {
+static __cold int vlapic_load(struct vdev *self, const void *record, uint32_t bytes, uint16_t version) {
 	struct vlapic *v = vlapic_of(self);
 	struct vlapic_state s;
 	if (version != VLAPIC_STATE_VERSION) return -ERR_VERSION;

@@ -31,7 +31,7 @@ struct emulation {
 	uint64_t hint_gpa; // to this address
 };
 
-static enum emul_access fault_to(struct emulation *e, uint64_t linear, const struct walk_fault *fault) {
+static __cold enum emul_access fault_to(struct emulation *e, uint64_t linear, const struct walk_fault *fault) {
 	if (fault->unreadable) {
 		e->stuck = true;
 		return EMUL_ACCESS_RETRY;
@@ -69,7 +69,7 @@ static void piece_write(struct vcpu *vcpu, gpa_t at, const uint8_t *src, unsigne
 }
 
 // Translates the one or two pages of an access first, so that nothing is done when the second one faults.
-static enum emul_access translate(struct emulation *e, uint64_t linear, unsigned bytes, uint32_t access,
+static __cold enum emul_access translate(struct emulation *e, uint64_t linear, unsigned bytes, uint32_t access,
                                   gpa_t at[2], unsigned *first) {
 	struct walk_fault fault;
 	*first = (unsigned)min_u64(bytes, PAGE_BYTES - page_offset(linear));
@@ -85,7 +85,7 @@ static bool is_hinted(const struct emulation *e, uint64_t linear, unsigned bytes
 	       page_offset(linear) + bytes <= PAGE_BYTES;
 }
 
-static enum emul_access emul_read(struct emul_ctx *ctx, uint64_t linear, void *dst, unsigned bytes,
+static __cold enum emul_access emul_read(struct emul_ctx *ctx, uint64_t linear, void *dst, unsigned bytes,
                                   bool for_write) {
 	struct emulation *e = ctx->owner;
 	if (likely(is_hinted(e, linear, bytes))) {
@@ -102,7 +102,7 @@ static enum emul_access emul_read(struct emul_ctx *ctx, uint64_t linear, void *d
 	return r;
 }
 
-static enum emul_access emul_write(struct emul_ctx *ctx, uint64_t linear, const void *src, unsigned bytes) {
+static __cold enum emul_access emul_write(struct emul_ctx *ctx, uint64_t linear, const void *src, unsigned bytes) {
 	struct emulation *e = ctx->owner;
 	if (likely(is_hinted(e, linear, bytes))) {
 		uint64_t value = 0;
@@ -121,7 +121,7 @@ static enum emul_access emul_write(struct emul_ctx *ctx, uint64_t linear, const 
 
 // RAM gets a real compare-and-exchange; a device a plain write. 16 bytes and accesses that cross a page are
 // not atomic against other vCPUs of the same VM (no device or kernel relies on that for MMIO).
-static enum emul_access emul_exchange(struct emul_ctx *ctx, uint64_t linear, const void *expected,
+static __cold enum emul_access emul_exchange(struct emul_ctx *ctx, uint64_t linear, const void *expected,
                                       const void *desired, unsigned bytes) {
 	struct emulation *e = ctx->owner;
 	gpa_t at[2];
@@ -141,20 +141,20 @@ static enum emul_access emul_exchange(struct emul_ctx *ctx, uint64_t linear, con
 	return emul_write(ctx, linear, desired, bytes);
 }
 
-static enum emul_access emul_probe(struct emul_ctx *ctx, uint64_t linear, unsigned bytes) {
+static __cold enum emul_access emul_probe(struct emul_ctx *ctx, uint64_t linear, unsigned bytes) {
 	gpa_t at[2];
 	unsigned first;
 	struct emulation *e = ctx->owner;
 	return translate(e, linear, bytes, user_bit(e) | PF_WRITE, at, &first);
 }
 
-static enum emul_access emul_port_in(struct emul_ctx *ctx, uint16_t port, unsigned bytes, uint32_t *value) {
+static __cold enum emul_access emul_port_in(struct emul_ctx *ctx, uint16_t port, unsigned bytes, uint32_t *value) {
 	struct emulation *e = ctx->owner;
 	*value = pio_read(e->vcpu, port, bytes);
 	return EMUL_ACCESS_OK;
 }
 
-static enum emul_access emul_port_out(struct emul_ctx *ctx, uint16_t port, unsigned bytes, uint32_t value) {
+static __cold enum emul_access emul_port_out(struct emul_ctx *ctx, uint16_t port, unsigned bytes, uint32_t value) {
 	struct emulation *e = ctx->owner;
 	pio_write(e->vcpu, port, bytes, value);
 	return EMUL_ACCESS_OK;
@@ -178,14 +178,14 @@ static const struct emul_ops callbacks = {
     .segment = emul_segment,
 };
 
-static void stop_undecodable(struct vcpu *vcpu, const char *why, const uint8_t *bytes, unsigned count) {
+static __cold void stop_undecodable(struct vcpu *vcpu, const char *why, const uint8_t *bytes, unsigned count) {
 	char text[3 * EMUL_INSN_MAX + 1] = "";
 	for (unsigned i = 0; i < count; i++) fmt_print(text + 3 * i, sizeof text - 3 * i, " %02x", bytes[i]);
 	vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "%s at rip %#llx:%s", why,
 	               (unsigned long long)ops->rip_get(vcpu), text);
 }
 
-static __attribute__((noinline)) void decode_failed(struct vcpu *vcpu, int err,
+static __cold __attribute__((noinline)) void decode_failed(struct vcpu *vcpu, int err,
                                                     const struct walk_fault *fault, const uint64_t *code,
                                                     unsigned have) {
 	if (err == -ERR_INVAL)
@@ -264,7 +264,7 @@ void guest_skip(struct vcpu *vcpu, const struct exit *exit) {
 		skip_decoded(vcpu);
 }
 
-static void raise_fault(struct vcpu *vcpu, const struct emul_fault *fault) {
+static __cold void raise_fault(struct vcpu *vcpu, const struct emul_fault *fault) {
 	if (fault->vector == VEC_PF)
 		guest_page_fault(vcpu, fault->error, fault->cr2);
 	else if (fault->has_error)
@@ -273,7 +273,7 @@ static void raise_fault(struct vcpu *vcpu, const struct emul_fault *fault) {
 		guest_exception(vcpu, fault->vector);
 }
 
-static void emulation_init(struct emulation *e, struct vcpu *vcpu, enum emul_mode mode) {
+static __cold void emulation_init(struct emulation *e, struct vcpu *vcpu, enum emul_mode mode) {
 	struct emul_ctx *c = &e->ctx;
 	e->vcpu = vcpu;
 	e->stuck = false;
@@ -290,7 +290,7 @@ static void emulation_init(struct emulation *e, struct vcpu *vcpu, enum emul_mod
 	c->sti_shadow = false;
 }
 
-static bool operand_access(struct vcpu *vcpu, const struct emul_insn *insn, void *dst, const void *src,
+static __cold bool operand_access(struct vcpu *vcpu, const struct emul_insn *insn, void *dst, const void *src,
                            unsigned bytes) {
 	struct emulation e;
 	e.hinted = false;
@@ -339,7 +339,7 @@ static bool plain_move(struct vcpu *vcpu, const struct emul_insn *insn, uint64_t
 	return true;
 }
 
-static __attribute__((noinline)) void emulate(struct vcpu *vcpu, const uint64_t *device_gpa) {
+static __cold __attribute__((noinline)) void emulate(struct vcpu *vcpu, const uint64_t *device_gpa) {
 	struct emulation e;
 	ops->paging_get(vcpu, &e.paging);
 	enum emul_mode mode = guest_mode(&e.paging);

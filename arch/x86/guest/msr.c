@@ -40,7 +40,7 @@ const unsigned msrlist_direct_count = array_count(msrlist_direct);
 
 // ---- MTRRs: stored and read back; memory types come from the nested tables and the guest's PAT ------------
 
-static uint64_t *mtrr_slot(struct guest_mtrr *m, uint32_t msr) {
+static __cold uint64_t *mtrr_slot(struct guest_mtrr *m, uint32_t msr) {
 	if (msr >= MSR_MTRR_PHYSBASE0 && msr < MSR_MTRR_PHYSBASE0 + 2 * MTRR_VAR_MAX) {
 		unsigned i = (msr - MSR_MTRR_PHYSBASE0) / 2;
 		return (msr & 1) != 0 ? &m->mask[i] : &m->base[i];
@@ -62,7 +62,7 @@ static bool all_types_valid(uint64_t value, bool (*valid)(uint64_t type)) {
 	return true;
 }
 
-static bool mtrr_write(struct guest_mtrr *m, uint32_t msr, uint64_t value) {
+static __cold bool mtrr_write(struct guest_mtrr *m, uint32_t msr, uint64_t value) {
 	uint64_t *slot = mtrr_slot(m, msr);
 	uint64_t physical = MASK64(features.phys_bits - 1u, 12);
 	if (msr == MSR_MTRR_DEF_TYPE) {
@@ -79,7 +79,7 @@ static bool mtrr_write(struct guest_mtrr *m, uint32_t msr, uint64_t value) {
 }
 
 // As firmware leaves them: write-back everywhere but the VGA window and the device hole below 4 GiB.
-static void mtrr_reset(struct guest_mtrr *m) {
+static __cold void mtrr_reset(struct guest_mtrr *m) {
 	*m = (struct guest_mtrr){.def_type = MTRR_DEF_ENABLE | MTRR_DEF_FIXED | MTRR_WB};
 	for (unsigned i = 0; i < array_count(m->fixed); i++) m->fixed[i] = MTRR_WB * UINT64_C(0x0101010101010101);
 	m->fixed[2] = 0; // A0000..BFFFF
@@ -99,7 +99,7 @@ void msr_reset(struct vcpu *vcpu) {
 
 // ---- reading --------------------------------------------------------------------------------------------
 
-static bool read_vendor(uint32_t msr, uint64_t *value) {
+static __cold bool read_vendor(uint32_t msr, uint64_t *value) {
 	bool amd = features.vendor == CPU_VENDOR_AMD;
 	switch (msr) {
 	case MSR_UCODE_REV: *value = amd ? UCODE_REVISION_AMD : UCODE_REVISION_INTEL; return true;
@@ -148,27 +148,27 @@ static bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value) {
 
 // ---- writing --------------------------------------------------------------------------------------------
 
-static bool tsc_write(struct vcpu *vcpu, uint64_t value) {
+static __cold bool tsc_write(struct vcpu *vcpu, uint64_t value) {
 	uint64_t delta = value - vm_guest_tsc(vcpu->vm);
 	vcpu->arch->tsc_adjust += delta;
 	arch_tsc_shift(vcpu->vm, delta);
 	return true;
 }
 
-static bool tsc_adjust_write(struct vcpu *vcpu, uint64_t value) {
+static __cold bool tsc_adjust_write(struct vcpu *vcpu, uint64_t value) {
 	arch_tsc_shift(vcpu->vm, value - vcpu->arch->tsc_adjust);
 	vcpu->arch->tsc_adjust = value;
 	return true;
 }
 
-static bool ibpb_write(const struct vcpu *vcpu, uint64_t value) {
+static __cold bool ibpb_write(const struct vcpu *vcpu, uint64_t value) {
 	const struct cpuid_entry *e = cpuid_find(&vcpu->vm->arch->cpuid, 0x80000008u, 0);
 	if (e == NULL || (e->ebx & CPUID88_EBX_IBPB) == 0 || (value & ~PRED_CMD_IBPB) != 0) return false;
 	if (value != 0) wrmsr(MSR_PRED_CMD, value);
 	return true;
 }
 
-static bool pat_write(struct vcpu *vcpu, uint64_t value) {
+static __cold bool pat_write(struct vcpu *vcpu, uint64_t value) {
 	if (!all_types_valid(value, pat_type_valid)) return false;
 	vcpu->arch->pat = value;
 	(void)ops->msr_set(vcpu, MSR_PAT, value);
@@ -211,7 +211,7 @@ static bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
 	return ops->msr_set(vcpu, msr, value);
 }
 
-static void deny(struct vcpu *vcpu, const char *what, uint32_t msr, uint64_t value) {
+static __cold void deny(struct vcpu *vcpu, const char *what, uint32_t msr, uint64_t value) {
 	vcpu->stat.msr_denied++;
 	if (vm_log_allow(vcpu->vm, LOG_DEBUG))
 		log_debug("msr", "vm=%u vcpu=%u %s %#x (%#llx) denied at rip %#llx", vcpu->vm->id, vcpu->id, what,

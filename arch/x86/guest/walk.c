@@ -187,13 +187,6 @@ static int fetch_walk(struct vcpu *vcpu, const struct guest_paging *p, uint64_t 
 	return 0;
 }
 
-bool guest_fetch_word(struct vcpu *vcpu, const struct guest_paging *p, uint64_t linear, uint32_t *word) {
-	uint64_t page;
-	if (page_offset(linear) > PAGE_BYTES - sizeof *word || !guest_fetch_remembered(vcpu, p, linear, &page))
-		return false;
-	return gmem_read32(&vcpu->vm->space, gpa(page + page_offset(linear)), word) == 0;
-}
-
 unsigned guest_fetch(struct vcpu *vcpu, const struct guest_paging *p, uint64_t code[static CODE_BYTES / 8],
                      struct walk_fault *fault) {
 	const struct gspace *g = &vcpu->vm->space;

@@ -44,5 +44,11 @@ static inline bool guest_fetch_remembered(const struct vcpu *vcpu, const struct 
 
 // The four code bytes at a linear address, by the remembered walk; false when there is none that still holds, or
 // they cross a page: use guest_fetch, which remembers its walk.
-bool guest_fetch_word(struct vcpu *vcpu, const struct guest_paging *paging, uint64_t linear, uint32_t *word);
+static inline bool guest_fetch_word(struct vcpu *vcpu, const struct guest_paging *paging, uint64_t linear,
+                                    uint32_t *word) {
+	uint64_t page;
+	if (page_offset(linear) > PAGE_BYTES - sizeof *word || !guest_fetch_remembered(vcpu, paging, linear, &page))
+		return false;
+	return gmem_read32(&vcpu->vm->space, gpa(page + page_offset(linear)), word) == 0;
+}
 enum emul_mode guest_mode(const struct guest_paging *paging);

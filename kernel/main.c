@@ -194,7 +194,7 @@ static void start_console(void) {
 }
 
 __attribute__((no_stack_protector)) noreturn void kernel_entry(uint64_t record, uint64_t magic,
-                                                                uint64_t kernel_base) {
+                                                               uint64_t kernel_base) {
 	struct arch_why why = {.text = ""};
 	early_init();
 	take_boot_info(record, magic, kernel_base);

@@ -7,12 +7,14 @@ KERNEL_CFLAGS = -std=gnu11 $(OPT) -g -I. -ffreestanding -fno-builtin-printf -mge
 	-fno-asynchronous-unwind-tables -fomit-frame-pointer -fno-common -fno-strict-aliasing \
 	-ffunction-sections -fdata-sections -fcf-protection=none -DBULKHEAD_VERSION='"$(VERSION)"' $(WARN)
 # What runs at nearly every exit is compiled for speed, the rest for size (figures: docs/BENCH.md).
-HOT_C := mm/gmem.c kernel/run.c kernel/vm.c kernel/clock.c kernel/iobus.c kernel/lib/string.c \
-	$(addprefix drivers/vdev/,vlapic.c vlapic_reg.c vpic.c) \
-	$(addprefix arch/x86/guest/,cpuid.c msr.c insn.c mmio.c pio.c hypercall.c event.c exit.c) \
+HOT_C := kernel/run.c kernel/clock.c kernel/iobus.c drivers/vdev/vpic.c \
+	$(addprefix arch/x86/guest/,insn.c mmio.c pio.c event.c exit.c) \
 	$(addprefix arch/x86/svm/,state.c event.c length.c exit.c) $(addprefix arch/x86/vmx/,state.c event.c exit.c)
+WARM_C := mm/gmem.c kernel/vm.c kernel/lib/string.c $(addprefix drivers/vdev/,vlapic.c vlapic_reg.c) \
+	$(addprefix arch/x86/guest/,cpuid.c msr.c hypercall.c)
 OPT = -Oz
 $(HOT_C:%.c=$(BUILD)/kernel/%.o): OPT = -O2 -falign-functions=1 -falign-jumps=1 -falign-loops=1 -falign-labels=1
+$(WARM_C:%.c=$(BUILD)/kernel/%.o): OPT = -Os
 # Link-time optimisation takes a tenth off every exit and 4 KiB off the text. What the compiler calls by itself, and
 # the stack protector, stay out of it.
 LTO = -flto

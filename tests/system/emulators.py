@@ -133,11 +133,12 @@ def _bochs_command(platform, iso, work, memory_mib, extra):
     return ["bochs", "-q", "-f", str(rc), "-rc", str(debugger)]
 
 
-def _qemu_command(platform, boot, work, memory_mib, extra):
+def qemu_command(platform, boot, memory_mib, com1):
+    """`com1` is the back end of the serial port: a -chardev argument without its id."""
     return ["qemu-system-x86_64", "-accel", "tcg", "-machine", "q35", "-cpu", platform.cpu, "-m", str(memory_mib),
             "-display", "none", "-monitor", "none", "-nic", "none", "-no-user-config",
             "-device", f"isa-debug-exit,iobase={DEBUG_EXIT:#x}",
-            "-chardev", f"file,id=com1,path={work.with_suffix('.serial')}", "-serial", "chardev:com1", *boot, *extra]
+            "-chardev", f"{com1},id=com1", "-serial", "chardev:com1", *boot]
 
 
 def run(platform, work, *, iso=None, boot=None, memory_mib=HOST_MEMORY_MIB, timeout=30, until=None, extra=()):
@@ -151,7 +152,7 @@ def run(platform, work, *, iso=None, boot=None, memory_mib=HOST_MEMORY_MIB, time
         command = _bochs_command(platform, iso, work, memory_mib, extra)
     else:
         boot = boot or ["-drive", f"file={iso},format=raw,media=cdrom,readonly=on", "-boot", "d"]
-        command = _qemu_command(platform, boot, work, memory_mib, extra)
+        command = [*qemu_command(platform, boot, memory_mib, f"file,path={serial}"), *extra]
     outcome = Outcome(command=command)
     start = time.monotonic()
     with open(work.with_suffix(".out"), "wb") as out:

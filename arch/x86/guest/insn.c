@@ -31,7 +31,8 @@ struct emulation {
 	uint64_t hint_gpa; // to this address
 };
 
-static __cold enum emul_access fault_to(struct emulation *e, uint64_t linear, const struct walk_fault *fault) {
+static __cold enum emul_access fault_to(struct emulation *e, uint64_t linear,
+                                        const struct walk_fault *fault) {
 	if (fault->unreadable) {
 		e->stuck = true;
 		return EMUL_ACCESS_RETRY;
@@ -69,8 +70,8 @@ static void piece_write(struct vcpu *vcpu, gpa_t at, const uint8_t *src, unsigne
 }
 
 // Translates the one or two pages of an access first, so that nothing is done when the second one faults.
-static __cold enum emul_access translate(struct emulation *e, uint64_t linear, unsigned bytes, uint32_t access,
-                                  gpa_t at[2], unsigned *first) {
+static __cold enum emul_access translate(struct emulation *e, uint64_t linear, unsigned bytes,
+                                         uint32_t access, gpa_t at[2], unsigned *first) {
 	struct walk_fault fault;
 	*first = (unsigned)min_u64(bytes, PAGE_BYTES - page_offset(linear));
 	if (guest_walk(e->vcpu, &e->paging, linear, access, &at[0], &fault) < 0)
@@ -86,7 +87,7 @@ static bool is_hinted(const struct emulation *e, uint64_t linear, unsigned bytes
 }
 
 static __cold enum emul_access emul_read(struct emul_ctx *ctx, uint64_t linear, void *dst, unsigned bytes,
-                                  bool for_write) {
+                                         bool for_write) {
 	struct emulation *e = ctx->owner;
 	if (likely(is_hinted(e, linear, bytes))) {
 		uint64_t value = mmio_read(e->vcpu, e->hint_gpa, bytes);
@@ -102,7 +103,8 @@ static __cold enum emul_access emul_read(struct emul_ctx *ctx, uint64_t linear, 
 	return r;
 }
 
-static __cold enum emul_access emul_write(struct emul_ctx *ctx, uint64_t linear, const void *src, unsigned bytes) {
+static __cold enum emul_access emul_write(struct emul_ctx *ctx, uint64_t linear, const void *src,
+                                          unsigned bytes) {
 	struct emulation *e = ctx->owner;
 	if (likely(is_hinted(e, linear, bytes))) {
 		uint64_t value = 0;
@@ -122,7 +124,7 @@ static __cold enum emul_access emul_write(struct emul_ctx *ctx, uint64_t linear,
 // RAM gets a real compare-and-exchange; a device a plain write. 16 bytes and accesses that cross a page are
 // not atomic against other vCPUs of the same VM (no device or kernel relies on that for MMIO).
 static __cold enum emul_access emul_exchange(struct emul_ctx *ctx, uint64_t linear, const void *expected,
-                                      const void *desired, unsigned bytes) {
+                                             const void *desired, unsigned bytes) {
 	struct emulation *e = ctx->owner;
 	gpa_t at[2];
 	unsigned first;
@@ -148,13 +150,15 @@ static __cold enum emul_access emul_probe(struct emul_ctx *ctx, uint64_t linear,
 	return translate(e, linear, bytes, user_bit(e) | PF_WRITE, at, &first);
 }
 
-static __cold enum emul_access emul_port_in(struct emul_ctx *ctx, uint16_t port, unsigned bytes, uint32_t *value) {
+static __cold enum emul_access emul_port_in(struct emul_ctx *ctx, uint16_t port, unsigned bytes,
+                                            uint32_t *value) {
 	struct emulation *e = ctx->owner;
 	*value = pio_read(e->vcpu, port, bytes);
 	return EMUL_ACCESS_OK;
 }
 
-static __cold enum emul_access emul_port_out(struct emul_ctx *ctx, uint16_t port, unsigned bytes, uint32_t value) {
+static __cold enum emul_access emul_port_out(struct emul_ctx *ctx, uint16_t port, unsigned bytes,
+                                             uint32_t value) {
 	struct emulation *e = ctx->owner;
 	pio_write(e->vcpu, port, bytes, value);
 	return EMUL_ACCESS_OK;
@@ -178,7 +182,8 @@ static const struct emul_ops callbacks = {
     .segment = emul_segment,
 };
 
-static __cold void stop_undecodable(struct vcpu *vcpu, const char *why, const uint8_t *bytes, unsigned count) {
+static __cold void stop_undecodable(struct vcpu *vcpu, const char *why, const uint8_t *bytes,
+                                    unsigned count) {
 	char text[3 * EMUL_INSN_MAX + 1] = "";
 	for (unsigned i = 0; i < count; i++) fmt_print(text + 3 * i, sizeof text - 3 * i, " %02x", bytes[i]);
 	vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "%s at rip %#llx:%s", why,
@@ -186,8 +191,8 @@ static __cold void stop_undecodable(struct vcpu *vcpu, const char *why, const ui
 }
 
 static __cold __attribute__((noinline)) void decode_failed(struct vcpu *vcpu, int err,
-                                                    const struct walk_fault *fault, const uint64_t *code,
-                                                    unsigned have) {
+                                                           const struct walk_fault *fault,
+                                                           const uint64_t *code, unsigned have) {
 	if (err == -ERR_INVAL)
 		guest_ud(vcpu);
 	else if (err == -ERR_RANGE)
@@ -291,7 +296,7 @@ static __cold void emulation_init(struct emulation *e, struct vcpu *vcpu, enum e
 }
 
 static __cold bool operand_access(struct vcpu *vcpu, const struct emul_insn *insn, void *dst, const void *src,
-                           unsigned bytes) {
+                                  unsigned bytes) {
 	struct emulation e;
 	e.hinted = false;
 	ops->paging_get(vcpu, &e.paging);

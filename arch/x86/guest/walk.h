@@ -47,7 +47,8 @@ static inline bool guest_fetch_remembered(const struct vcpu *vcpu, const struct 
 static inline bool guest_fetch_word(struct vcpu *vcpu, const struct guest_paging *paging, uint64_t linear,
                                     uint32_t *word) {
 	uint64_t page;
-	if (page_offset(linear) > PAGE_BYTES - sizeof *word || !guest_fetch_remembered(vcpu, paging, linear, &page))
+	if (page_offset(linear) > PAGE_BYTES - sizeof *word ||
+	    !guest_fetch_remembered(vcpu, paging, linear, &page))
 		return false;
 	return gmem_read32(&vcpu->vm->space, gpa(page + page_offset(linear)), word) == 0;
 }

@@ -113,7 +113,8 @@ def test_time_passes_by_every_clock(cmdline, clock):
     assert begin - 2 <= date <= time.time() + 2, "the date is not the host's"
     slept = float(lines[3].split()[0]) - float(lines[1].split()[0])
     assert 2.98 <= slept < 5 and 2 <= later - date <= 6, lines
-    assert lines[5] == clock
+    # Linux takes its refined TSC only when it reads the PM timer within 20 us, which no exit in an emulator does.
+    assert lines[5] in (clock, f"{clock}-early")
     assert time.strftime("%Y", time.gmtime(begin)) in lines[2], lines[2]
 
 

@@ -30,7 +30,8 @@ BROKEN = re.compile(r"[Uu]nstable|nobody cared|soft lockup|rcu.*stall|hung task|
 def config(cmdline):
     cmdline = cmdline.replace("\\", "\\\\").replace('"', '\\"')
     return "\n".join(["[machine]", 'console = ["serial"]', 'on_idle = "poweroff"', "", "[[vm]]", 'name = "linux"',
-                      'memory = "256M"', 'on_crash = "restart"', 'kernel = "vmlinuz"', 'initrd = "initrd.img"', f'cmdline = "{cmdline}"', ""])
+                      'memory = "256M"', 'on_crash = "restart"', 'kernel = "vmlinuz"', 'initrd = "initrd.img"',
+                      f'cmdline = "{cmdline}"', ""])
 
 
 def disc(work, cmdline):

@@ -4,6 +4,7 @@
 #include "boot/mb2/mb2.h"
 #include "arch/x86/cpu/features.h"
 #include "arch/x86/cpu/insn.h"
+#include "arch/x86/cpu/mitigate.h"
 #include "arch/x86/cpu/percpu.h"
 #include "arch/x86/cpu/regs.h"
 #include "arch/x86/cpu/trap.h"
@@ -200,6 +201,8 @@ __attribute__((no_stack_protector)) noreturn void kernel_entry(uint64_t record, 
 	take_boot_info(record, magic, kernel_base);
 	bring_up_memory();
 	move_to_stacks();
+	mitigate_init();
+	mitigate_cpu_init();
 	find_platform();
 	bring_up_interrupts();
 	bring_up_clock();

@@ -141,6 +141,18 @@ static inline uint64_t read_rflags(void) {
 	__asm__ volatile("pushfq; pop %0" : "=r"(v));
 	return v;
 }
+// With the microcode for it VERW of a writable selector overwrites the buffers that MDS reads (SDM vol. 2 "VERW").
+static inline void verw(uint16_t selector) { __asm__ volatile("verw %0" : : "m"(selector) : "cc"); }
+// 32 harmless predictions into the return stack buffer.
+static inline void return_stack_fill(void) {
+	uint64_t pairs = 16;
+	__asm__ volatile(
+	    "1:\tcall 2f\n3:\tpause\n\tlfence\n\tjmp 3b\n2:\tcall 4f\n5:\tpause\n\tlfence\n\tjmp 5b\n"
+	    "4:\tdecq %0\n\tjnz 1b\n\taddq $256, %%rsp"
+	    : "+r"(pairs)
+	    :
+	    : "cc", "memory");
+}
 static inline void cpu_pause(void) { __asm__ volatile("pause"); }
 static inline void cpu_halt(void) { __asm__ volatile("hlt" : : : "memory"); }
 // Every earlier store is visible before any later WRMSR that is not serialising (SDM vol. 3, 11.12.3).

@@ -66,6 +66,7 @@
 #define EFER_LMSLE BIT64(13)
 #define EFER_FFXSR BIT64(14)
 #define EFER_TCE BIT64(15)
+#define EFER_AIBRSE BIT64(21)
 
 // XCR0 (SDM vol. 1, 13.3)
 #define XCR0_X87 BIT64(0)

@@ -4,6 +4,7 @@
 
 #include "arch/x86/cpu/features.h"
 #include "arch/x86/cpu/insn.h"
+#include "arch/x86/cpu/mitigate.h"
 #include "arch/x86/cpu/percpu.h"
 #include "arch/x86/guest/board.h"
 #include "arch/x86/guest/cpuid.h"
@@ -96,6 +97,11 @@ static void fpu_reset(struct arch_vcpu *arch) {
 
 void arch_vcpu_load(struct vcpu *vcpu) {
 	struct arch_vcpu *arch = vcpu->arch;
+	struct cpu *cpu = this_cpu();
+	if (cpu->vm != vcpu->vm) {
+		cpu->vm = vcpu->vm;
+		mitigate_vm_switch();
+	}
 	if (features.xsave) {
 		xsetbv(0, features.xcr0_mask & GUEST_XSTATE);
 		xrstor64(arch->fpu, UINT64_MAX);

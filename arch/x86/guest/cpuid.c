@@ -33,7 +33,8 @@
 	(BIT32(1) /* VBMI */ | CPUID7_ECX_UMIP | BIT32(6) /* VBMI2 */ |                                          \
 	 MASK64(12, 8) /* GFNI VAES VPCLMUL VNNI BITALG */ | BIT32(14) /* VPOPCNTDQ */ | BIT32(22) /* RDPID */ | \
 	 BIT32(27) /* MOVDIRI */)
-#define LEAF7_EDX (BIT32(4) /* FSRM */ | BIT32(8) /* VP2INTERSECT */ | BIT32(14) /* SERIALIZE */)
+#define LEAF7_EDX                                                                                            \
+	(BIT32(4) /* FSRM */ | BIT32(8) /* VP2INTERSECT */ | BIT32(10) /* MD_CLEAR */ | BIT32(14) /* SERIALIZE */)
 #define LEAF81_ECX                                                                                           \
 	(BIT32(0) /* LAHF */ | BIT32(4) /* AltMovCr8 */ | BIT32(5) /* ABM */ | BIT32(6) /* SSE4A */ |            \
 	 BIT32(7) /* misaligned SSE */ | BIT32(8) /* PREFETCH */ | BIT32(11) /* XOP */ | BIT32(16) /* FMA4 */ |  \

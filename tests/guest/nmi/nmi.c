@@ -62,9 +62,10 @@ void guest_main(void) {
 	subtest("HLT with interrupts off");
 	count = 0;
 	ioapic_route(PIN_PIT, LVT_NMI);
-	pit_oneshot(TICKS_2MS);
+	// Periodic: on a slow machine the first may come before HLT.
+	pit_periodic(TICKS_2MS);
 	asm volatile("cli; hlt");
-	CHECK_EQ(count, 1);
 	ioapic_route(PIN_PIT, IOAPIC_MASKED);
+	CHECK(count >= 1, "woken by nothing");
 	finish();
 }

@@ -114,6 +114,8 @@ names_SRC = boot/efi/names.c
 UNIT += image
 image_SRC = boot/efi/image.c kernel/lib/elf.c kernel/lib/source.c kernel/lib/fmt.c
 
+UNIT += guest_event
+guest_event_SRC = arch/x86/guest/event.c
 UNIT += mitigate
 mitigate_SRC = arch/x86/cpu/mitigate.c kernel/lib/log.c kernel/lib/fmt.c
 UNIT += guest_walk

@@ -15,8 +15,7 @@ struct cpu {
 	struct vcpu *vcpu;  // whose state is loaded here, NULL when none
 	uint32_t id;        // 0 is the boot CPU
 	uint32_t apic_id;
-	const void
-	    *vm; // whose vCPU was loaded last: another one's does not run on what this one taught the predictors
+	const void *vm; // whose vCPU was loaded last: mitigate_vm_switch comes before another's
 	uint64_t nmis;
 	uint64_t irqs_unexpected;
 	bool timer_due;              // the one-shot timer fired; served in the run loop

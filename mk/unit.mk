@@ -120,6 +120,8 @@ UNIT += mitigate
 mitigate_SRC = arch/x86/cpu/mitigate.c kernel/lib/log.c kernel/lib/fmt.c
 UNIT += guest_walk
 guest_walk_SRC = arch/x86/guest/walk.c $(GMEM_SRC)
+UNIT += svm_exit
+svm_exit_SRC = $(addprefix arch/x86/svm/,exit.c event.c length.c state.c vcpu.c) kernel/lib/log.c kernel/lib/fmt.c $(GMEM_SRC)
 UNIT += svm_asid
 svm_asid_SRC = arch/x86/svm/vcpu.c arch/x86/svm/state.c kernel/lib/log.c kernel/lib/fmt.c $(FRAMES_SRC)
 

@@ -23,7 +23,8 @@ RESTARTED = 'bulkhead: vm "linux" restarted'
 CPU_WARNINGS = re.compile(r"Speculative Return Stack Overflow|RETBleed|Spectre")
 # Linux measures a clock by another for some milliseconds, in which the emulator may get no CPU or moves the PIT in
 # steps that are too coarse. It then takes the PM timer's word, on bare QEMU too.
-CALIBRATION = {"tsc: Unable to calibrate against PIT", "APIC calibration not consistent with PM-Timer: Nms instead of Nms"}
+CALIBRATION = {"tsc: Unable to calibrate against PIT",
+               "APIC calibration not consistent with PM-Timer: Nms instead of Nms"}
 BROKEN = re.compile(r"[Uu]nstable|nobody cared|soft lockup|rcu.*stall|hung task|unchecked MSR|Call Trace|\bBUG: |"
                     r"bulkhead: (?:warn|error)|bytes lost")
 

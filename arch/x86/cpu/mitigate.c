@@ -66,7 +66,8 @@ void mitigate_init(void) {
 	if (features.arch_capabilities) (void)rdmsr_safe(MSR_ARCH_CAPABILITIES, &facts.arch_capabilities);
 	chosen = mitigate_choose(&facts);
 	uint64_t de_cfg;
-	if (!rdmsr_safe(MSR_DE_CFG, &de_cfg)) chosen &= ~(uint32_t)MITIGATE_LFENCE;
+	// Under another hypervisor LFENCE is its business, and it may refuse the write.
+	if (features.hypervisor || !rdmsr_safe(MSR_DE_CFG, &de_cfg)) chosen &= ~(uint32_t)MITIGATE_LFENCE;
 	char text[96] = "";
 	size_t length = 0;
 	for (unsigned i = 0; i < MITIGATE_NAMES; i++)
@@ -76,12 +77,9 @@ void mitigate_init(void) {
 }
 
 void mitigate_cpu_init(void) {
-	uint64_t de_cfg;
 	if ((chosen & MITIGATE_IBRS) != 0) wrmsr(MSR_SPEC_CTRL, SPEC_CTRL_IBRS);
 	if ((chosen & MITIGATE_AUTO_IBRS) != 0) wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_AIBRSE);
-	if ((chosen & MITIGATE_LFENCE) != 0 && rdmsr_safe(MSR_DE_CFG, &de_cfg) &&
-	    (de_cfg & DE_CFG_LFENCE_SERIALISE) == 0)
-		wrmsr(MSR_DE_CFG, de_cfg | DE_CFG_LFENCE_SERIALISE);
+	if ((chosen & MITIGATE_LFENCE) != 0) wrmsr(MSR_DE_CFG, rdmsr(MSR_DE_CFG) | DE_CFG_LFENCE_SERIALISE);
 }
 
 void mitigate_vm_switch(void) {

@@ -99,7 +99,7 @@ static void decode_register_access(const struct vmcb *v, struct exit *x) {
 	x->cr.gpr = (uint8_t)(v->exit_info1 & SVM_CR_GPR_MASK);
 }
 
-static void decode_exception(struct vcpu *vcpu, const struct vmcb *v, struct exit *x) {
+static __cold void decode_exception(struct vcpu *vcpu, const struct vmcb *v, struct exit *x) {
 	uint8_t vector = (uint8_t)(v->exit_code - SVM_EXIT_EXCEPTION);
 	if (vector == VEC_DB && svm_step_exit(vcpu)) {
 		x->kind = EXIT_NMI_WINDOW;
@@ -139,7 +139,7 @@ static void decode_other(struct vcpu *vcpu, const struct vmcb *v, struct exit *x
 
 // What was being delivered when the exit came goes back to the neutral queue. Software events are simply
 // executed again: RIP still points at the instruction.
-static void requeue_event(struct vcpu *vcpu, uint64_t info) {
+static __cold void requeue_event(struct vcpu *vcpu, uint64_t info) {
 	uint64_t type = info >> SVM_EVENT_TYPE_SHIFT & SVM_EVENT_TYPE_MASK;
 	struct guest_event event = {
 	    .type = (uint8_t)type,

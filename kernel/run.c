@@ -190,7 +190,6 @@ noreturn void run_start(void) {
 	window_load(memory_cpu(cpu->id), &vm->window);
 	cpu->vcpu = vm->vcpu[0];
 	arch_vcpu_load(cpu->vcpu);
-	vm->first_entry_tsc = rdtsc();
 	vm_clock_start(vm);
 	run_loop();
 }

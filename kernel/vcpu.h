@@ -23,7 +23,6 @@ enum vcpu_request {
 	VCPU_REQ_END = 1 << 2,   // vm->end is set
 	VCPU_REQ_FLUSH = 1 << 3, // nested translations went stale
 	VCPU_REQ_CLOCK = 1 << 4, // publish the paravirtual clock again
-	VCPU_REQ_INIT = 1 << 5,  // INIT arrived
 	VCPU_REQ_AGAIN =
 	    1 << 6, // the last exit cut off the delivery of an event (only this vCPU's own CPU sets it)
 };

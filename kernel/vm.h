@@ -65,7 +65,6 @@ struct vm {
 	uint64_t guest_errors;
 	struct log_bucket log;
 	uint64_t log_since_ns;    // host clock when the bucket was filled last
-	uint64_t first_entry_tsc; // host TSC at the first entry into the guest, 0 before
 };
 
 // Fixed table of VMs; NULL when id is not built.

@@ -180,7 +180,6 @@ void vm_vcpu_init_signal(struct vm *vm, unsigned vcpu_id) {
 		return;
 	}
 	vm->vcpu[vcpu_id]->state = VCPU_WAIT_SIPI;
-	vcpu_request(vm->vcpu[vcpu_id], VCPU_REQ_INIT);
 }
 
 void vm_vcpu_startup(struct vm *vm, unsigned vcpu_id, uint8_t vector) {

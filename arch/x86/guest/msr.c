@@ -90,7 +90,7 @@ static __cold void mtrr_reset(struct guest_mtrr *m) {
 
 void msr_reset(struct vcpu *vcpu) {
 	struct arch_vcpu *a = vcpu->arch;
-	a->tsc_aux = a->tsc_adjust = a->spec_ctrl = a->mcg_status = a->mcg_ctl = a->hwcr = 0;
+	a->tsc_aux = a->tsc_adjust = a->mcg_status = a->hwcr = 0;
 	a->misc_enable = MISC_ENABLE_FAST_STRINGS;
 	a->pat = PAT_RESET;
 	a->system_time_msr = a->wall_clock_msr = 0;

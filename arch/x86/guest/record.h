@@ -56,7 +56,7 @@ struct vcpu_record {
 	// MSRs
 	uint64_t star, lstar, cstar, sfmask, kernel_gs_base;
 	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
-	uint64_t pat, tsc_aux, tsc_adjust, misc_enable, spec_ctrl, mcg_status, mcg_ctl, hwcr;
+	uint64_t pat, tsc_aux, tsc_adjust, misc_enable, mcg_status, hwcr;
 	uint64_t system_time, wall_clock; // the KVM clock's, as written
 	uint64_t mtrr_def_type;
 	uint64_t mtrr_base[VCPU_RECORD_MTRR_VARIABLE], mtrr_mask[VCPU_RECORD_MTRR_VARIABLE];
@@ -78,7 +78,7 @@ struct vcpu_record {
 };
 _Static_assert(offsetof(struct vcpu_record, seg) == 8 * 19, "no holes in the record");
 _Static_assert(offsetof(struct vcpu_record, cr0) == 8 * 19 + 24 * 8 + 16 * 2, "no holes in the record");
-_Static_assert(offsetof(struct vcpu_record, injected) == 8 * 19 + 24 * 8 + 16 * 2 + 8 * 59,
+_Static_assert(offsetof(struct vcpu_record, injected) == 8 * 19 + 24 * 8 + 16 * 2 + 8 * 57,
                "no holes in the record");
 _Static_assert(offsetof(struct vcpu_record, xsave) == offsetof(struct vcpu_record, injected) + 2 * 16 + 24,
                "no holes in the record");

@@ -86,9 +86,7 @@ static void msrs_save(const struct vcpu *vcpu, struct vcpu_record *r) {
 	r->tsc_aux = a->tsc_aux;
 	r->tsc_adjust = a->tsc_adjust;
 	r->misc_enable = a->misc_enable;
-	r->spec_ctrl = a->spec_ctrl;
 	r->mcg_status = a->mcg_status;
-	r->mcg_ctl = a->mcg_ctl;
 	r->hwcr = a->hwcr;
 	r->system_time = a->system_time_msr;
 	r->wall_clock = a->wall_clock_msr;
@@ -193,9 +191,7 @@ static void msrs_load(struct vcpu *vcpu, const struct vcpu_record *r) {
 	a->tsc_aux = r->tsc_aux;
 	a->tsc_adjust = r->tsc_adjust;
 	a->misc_enable = r->misc_enable;
-	a->spec_ctrl = r->spec_ctrl;
 	a->mcg_status = r->mcg_status;
-	a->mcg_ctl = r->mcg_ctl;
 	a->hwcr = r->hwcr;
 	a->system_time_msr = r->system_time;
 	a->wall_clock_msr = r->wall_clock;

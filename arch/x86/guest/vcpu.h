@@ -30,7 +30,6 @@ struct cpuid_model {
 struct arch_vm {
 	struct cpuid_model cpuid;
 	void *vendor; // the backend's own
-	uint64_t wall_clock_gpa;
 };
 
 #define FETCH_WALKS 4u
@@ -85,7 +84,7 @@ struct arch_vcpu {
 	uint64_t xcr0;      // as last seen
 
 	// MSRs that no backend holds.
-	uint64_t tsc_aux, tsc_adjust, misc_enable, spec_ctrl, mcg_status, mcg_ctl, pat, hwcr;
+	uint64_t tsc_aux, tsc_adjust, misc_enable, mcg_status, pat, hwcr;
 	uint64_t system_time_msr, wall_clock_msr; // KVM clock, as written
 	uint32_t system_time_version;
 	struct guest_mtrr mtrr;

@@ -6,15 +6,13 @@
 #include "arch/x86/guest/vcpu.h"
 #include "mm/gmem.h"
 
-enum walk_access { WALK_WRITE = PF_WRITE, WALK_USER = PF_USER, WALK_FETCH = PF_FETCH };
-
 struct walk_fault {
 	uint32_t error;  // #PF error code
 	bool unreadable; // a table lies where no memory is: not a #PF, the guest cannot go on
 	uint64_t linear; // of the first byte that could not be fetched (guest_fetch only)
 };
 
-// Translates a linear address for an access (enum walk_access bits; 0 = supervisor read) and sets the
+// Translates a linear address for an access (PF_WRITE, PF_USER, PF_FETCH; 0 = supervisor read) and sets the
 // accessed and, for a write, dirty bits as the CPU does. -ERR_FAULT: *fault says how.
 __must_check int guest_walk(struct vcpu *vcpu, const struct guest_paging *paging, uint64_t linear,
                             uint32_t access, gpa_t *out, struct walk_fault *fault);

@@ -90,6 +90,10 @@ struct config_files {
 __must_check int config_check_files(const struct config *config, const struct config_files *files,
                                     struct toml_report *report);
 
+// What this version can run: one VM with one vCPU on CPU 0, a debug_exit port that no device of the board has.
+// -ERR_FORMAT after reports.
+__must_check int config_check_version(const struct config *config, struct toml_report *report);
+
 struct config_facts {
 	uint32_t cpus;         // physical CPUs, numbered from 0
 	uint64_t memory_bytes; // that VMs can get, all together

@@ -4,6 +4,7 @@
 #include "kernel/config.h"
 
 #include "kernel/abi/bootinfo.h"
+#include "kernel/guestmap.h"
 #include "kernel/lib/err.h"
 #include "kernel/lib/string.h"
 #include "kernel/load/load.h"
@@ -89,6 +90,56 @@ int config_check_files(const struct config *config, const struct config_files *f
 	unsigned before = report->errors;
 
 	for (uint32_t i = 0; i < config->vm_count; i++) check_vm(&check, &config->vm[i]);
+	return report->errors == before ? 0 : -ERR_FORMAT;
+}
+
+// The board's ports (docs/GUEST.md); a debug_exit takes four.
+#define DEBUG_EXIT_PORTS 4
+static const struct {
+	int32_t first, last;
+	const char *owner;
+} board_ports[] = {
+    {0x20, 0x21, "the PIC"},
+    {GUEST_PIT_PORT, GUEST_PIT_PORT + 3, "the PIT"},
+    {GUEST_KBC_DATA_PORT, GUEST_KBC_COMMAND_PORT, "the keyboard controller"},
+    {GUEST_RTC_PORT, GUEST_RTC_PORT + 1, "the RTC"},
+    {GUEST_FAST_A20_PORT, GUEST_FAST_A20_PORT, "port 92"},
+    {0xa0, 0xa1, "the PIC"},
+    {GUEST_COM1_PORT, GUEST_COM1_PORT + 7, "the serial port"},
+    {0x4d0, 0x4d1, "the PIC"},
+    {GUEST_PM_PORT, GUEST_PM_PORT + GUEST_PM_BYTES - 1, "ACPI power management"},
+    {GUEST_PCI_ADDRESS_PORT, GUEST_PCI_DATA_PORT + 3, "PCI configuration"},
+};
+
+static void check_debug_exit(const struct config *config, const struct config_vm *vm,
+                             struct toml_report *report) {
+	int32_t port = vm->debug_exit;
+	if (port == CONFIG_NO_PORT) return;
+	for (unsigned i = 0; i < array_count(board_ports); i++)
+		if (port <= board_ports[i].last && port + DEBUG_EXIT_PORTS > board_ports[i].first)
+			toml_error(
+			    config->file, report, vm->at[CONFIG_VM_DEBUG_EXIT],
+			    "\"debug_exit\" takes ports %d to %d, and %s of every guest has %d to %d: 0xf4 is free", port,
+			    port + DEBUG_EXIT_PORTS - 1, board_ports[i].owner, board_ports[i].first, board_ports[i].last);
+}
+
+int config_check_version(const struct config *config, struct toml_report *report) {
+	unsigned before = report->errors;
+
+	for (uint32_t i = 0; i < config->vm_count; i++) {
+		const struct config_vm *vm = &config->vm[i];
+
+		if (i > 0)
+			toml_error(config->file, report, vm->table,
+			           "[[vm]] \"%s\" is one too many: this version runs one VM", vm->name);
+		if (vm->vcpus > 1)
+			toml_error(config->file, report, vm->at[CONFIG_VM_VCPUS],
+			           "\"vcpus\" is %u: this version runs a VM with one vCPU", vm->vcpus);
+		if (vm->at[CONFIG_VM_CPUS].line != 0 && !bitmap_test(vm->cpus, 0))
+			toml_error(config->file, report, vm->at[CONFIG_VM_CPUS],
+			           "\"cpus\" leaves out CPU 0, the one that this version uses");
+		check_debug_exit(config, vm, report);
+	}
 	return report->errors == before ? 0 : -ERR_FORMAT;
 }
 

@@ -120,6 +120,9 @@ static void bring_up_interrupts(void) {
 		refuse("this CPU has no local APIC that can be enabled");
 	this_cpu()->apic_id = apic_id();
 	(void)ioapic_init(&acpi);
+	for (uint32_t i = 0; i < acpi.nmi_count; i++) // which pin carries NMIs (MADT); this version has one CPU
+		apic_lint_nmi(acpi.nmi[i].lint,
+		              (acpi.nmi[i].flags & ACPI_INTI_POLARITY_MASK) == ACPI_INTI_ACTIVE_LOW);
 	trap_irq_set(HOST_VEC_SPURIOUS, spurious);
 	trap_stray_set(stray);
 	trap_irq_set(HOST_VEC_TIMER, run_timer_interrupt);
@@ -170,11 +173,9 @@ static void read_config(void) {
 	uint64_t bytes;
 	const void *text = bootfile_bytes(0, &bytes);
 	if (config_parse(&config, "bulkhead.toml", text, bytes, &report) < 0 ||
-	    config_check_files(&config, &files, &report) < 0 ||
+	    config_check_version(&config, &report) < 0 || config_check_files(&config, &files, &report) < 0 ||
 	    config_check_machine(&config, &facts, &report) < 0)
 		refuse("bulkhead.toml is not usable (see the lines above)");
-	if (config.vm_count > 1 || config.vm[0].vcpus > 1)
-		refuse("bulkhead.toml: this version runs one VM with one vCPU");
 	machine_init(&config.machine);
 }
 

@@ -62,9 +62,11 @@ struct vm {
 	uint64_t wall_base_s;       // seconds since 1970 when the VM's clock was 0
 
 	struct vm_stop stop;
+	uint64_t crash_window_ns; // host time at which the crashes began to be counted
+	uint32_t crashes;         // since then
 	uint64_t guest_errors;
 	struct log_bucket log;
-	uint64_t log_since_ns;    // host clock when the bucket was filled last
+	uint64_t log_since_ns; // host clock when the bucket was filled last
 };
 
 // Fixed table of VMs; NULL when id is not built.

@@ -9,9 +9,9 @@ KERNEL_CFLAGS = -std=gnu11 $(OPT) -g -I. -ffreestanding -fno-builtin-printf -mge
 # What runs at nearly every exit is compiled for speed, the rest for size (figures: docs/BENCH.md).
 HOT_C := kernel/run.c kernel/clock.c kernel/iobus.c drivers/vdev/vpic.c \
 	$(addprefix arch/x86/guest/,insn.c mmio.c pio.c event.c exit.c) \
-	$(addprefix arch/x86/svm/,state.c event.c length.c exit.c) $(addprefix arch/x86/vmx/,state.c event.c exit.c)
+	$(addprefix arch/x86/svm/,event.c length.c exit.c) $(addprefix arch/x86/vmx/,event.c exit.c)
 WARM_C := mm/gmem.c kernel/vm.c kernel/lib/string.c $(addprefix drivers/vdev/,vlapic.c vlapic_reg.c) \
-	$(addprefix arch/x86/guest/,cpuid.c msr.c hypercall.c)
+	$(addprefix arch/x86/guest/,cpuid.c msr.c hypercall.c) arch/x86/svm/state.c arch/x86/vmx/state.c
 OPT = -Oz
 $(HOT_C:%.c=$(BUILD)/kernel/%.o): OPT = -O2 -falign-functions=1 -falign-jumps=1 -falign-loops=1 -falign-labels=1
 $(WARM_C:%.c=$(BUILD)/kernel/%.o): OPT = -Os

@@ -189,7 +189,8 @@ static int check_one(const char *path, const struct options *options) {
 	if (rc == 0 && !options->syntax && !options->dump) {
 		const struct config_files files = {.find = folder_find, .context = &folder};
 
-		rc = config_check_files(&config, &files, &report);
+		rc = config_check_version(&config, &report);
+		if (rc == 0) rc = config_check_files(&config, &files, &report);
 		for (unsigned i = 0; i < folder.count; i++) host_close(&folder.open[i]);
 	}
 	if (rc == 0 && options->facts) rc = config_check_machine(&config, &options->machine, &report);

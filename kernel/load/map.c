@@ -2,9 +2,11 @@
 // The standard memory map: what kernel/build gives a VM, and what kernel/config_check places kernels into.
 #include "kernel/load/load.h"
 
-#define VGA_WINDOW UINT64_C(0xa0000)    // end of low memory on a PC
-#define FIRMWARE_AREA UINT64_C(0xe0000) // up to 1 MiB
-#define DEVICE_HOLE (3 * GIB)           // up to 4 GiB
+#define VGA_WINDOW UINT64_C(0xa0000) // end of low memory on a PC
+// Option ROMs and firmware, up to 1 MiB: memory on a PC (shadowed ROM), so that a guest that searches it for
+// tables reads zeroes without an exit each.
+#define FIRMWARE_AREA UINT64_C(0xc0000)
+#define DEVICE_HOLE (3 * GIB) // up to 4 GiB
 
 static uint32_t add(struct load_range *map, uint32_t count, uint64_t base, uint64_t end, uint32_t type) {
 	if (end > base) map[count++] = (struct load_range){.base = base, .bytes = end - base, .type = type};

@@ -2,6 +2,7 @@
 """The hypervisor itself by every way in, up to the end of a guest of 16 bytes, and what it says to wrong input
 that only it can judge."""
 import re
+import subprocess
 
 import pytest
 
@@ -183,3 +184,9 @@ def test_vmx_locked_off_by_the_firmware_is_named(work):
     make_iso(work.with_suffix(".iso"), files, grub_cfg)
     outcome = run(HASWELL, work, iso=work.with_suffix(".iso"), timeout=90, until=HALTED, extra=SEABIOS)
     refused(outcome, r"VMX is disabled by the firmware .*locked")
+
+
+def test_text_is_within_its_bar():
+    sizes = subprocess.run(["size", "-A", str(KERNEL)], capture_output=True, text=True, check=True).stdout
+    text = int(re.search(r"^\.text\s+(\d+)", sizes, re.M).group(1))
+    assert text <= 160 * 1024, f"{text} bytes of text, 163840 are allowed (docs/BENCH.md)"

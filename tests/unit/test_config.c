@@ -108,6 +108,22 @@ static void check_files_missing_is_named_at_its_value(void **state __unused_arg)
 	assert_int_equal(config_check_files(&config, &files, &report), 0);
 }
 
+static void check_version_limits_are_named_at_their_values(void **state __unused_arg) {
+	assert_int_equal(parse("[[vm]]\nname='a'\nmemory='2M'\nkernel='k'\nvcpus=1\ndebug_exit=0xf4"), 0);
+	assert_int_equal(config_check_version(&config, &report), 0);
+	assert_int_equal(parse("[[vm]]\nname='a'\nmemory='2M'\nkernel='k'\nvcpus=2\ncpus=[1]\ndebug_exit=0x3f6\n"
+	                       "[[vm]]\nname='b'\nmemory='2M'\nkernel='k'"),
+	                 0);
+	assert_int_equal(config_check_version(&config, &report), -ERR_FORMAT);
+	assert_int_equal(line_count, 4);
+	assert_string_equal(lines[0], "f:5:7: \"vcpus\" is 2: this version runs a VM with one vCPU");
+	assert_string_equal(lines[1], "f:6:6: \"cpus\" leaves out CPU 0, the one that this version uses");
+	assert_string_equal(lines[2],
+	                    "f:7:12: \"debug_exit\" takes ports 1014 to 1017, and the serial port of every guest "
+	                    "has 1016 to 1023: 0xf4 is free");
+	assert_string_equal(lines[3], "f:8:3: [[vm]] \"b\" is one too many: this version runs one VM");
+}
+
 static void check_machine_edges(void **state __unused_arg) {
 	struct config_facts facts = {.cpus = 2, .memory_bytes = 4 * MIB};
 
@@ -130,6 +146,7 @@ int main(void) {
 	    cmocka_unit_test_setup(parse_largest_file_fits, setup),
 	    cmocka_unit_test_setup(parse_errors_are_counted, setup),
 	    cmocka_unit_test_setup(check_files_missing_is_named_at_its_value, setup),
+	    cmocka_unit_test_setup(check_version_limits_are_named_at_their_values, setup),
 	    cmocka_unit_test_setup(check_machine_edges, setup),
 	};
 

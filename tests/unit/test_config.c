@@ -121,7 +121,7 @@ static void check_version_limits_are_named_at_their_values(void **state __unused
 	assert_string_equal(lines[2],
 	                    "f:7:12: \"debug_exit\" takes ports 1014 to 1017, and the serial port of every guest "
 	                    "has 1016 to 1023: 0xf4 is free");
-	assert_string_equal(lines[3], "f:8:3: [[vm]] \"b\" is one too many: this version runs one VM");
+	assert_string_equal(lines[3], "f:8:1: [[vm]] \"b\" is one too many: this version runs one VM");
 }
 
 static void check_machine_edges(void **state __unused_arg) {

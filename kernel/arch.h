@@ -27,7 +27,7 @@ void arch_vcpu_destroy(struct vcpu *vcpu);
 // Moves what the VM's guests read from the TSC by `delta` ticks.
 void arch_tsc_shift(struct vm *vm, uint64_t delta);
 // Power-on state of devices and vCPUs.
-void arch_vm_reset(struct vm *vm);
+__step void arch_vm_reset(struct vm *vm);
 // The state that stays in the CPU while a vCPU owns it (FPU, debug registers): in, and out again.
 void arch_vcpu_load(struct vcpu *vcpu);
 void arch_vcpu_save(struct vcpu *vcpu);

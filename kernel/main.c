@@ -213,9 +213,14 @@ __attribute__((no_stack_protector)) noreturn void kernel_entry(uint64_t record, 
 	read_options();
 	read_config();
 	start_console();
+	uint64_t own_bytes = memory_own_bytes(); // then what the VM takes
 	if (vm_build(0, &config.vm[0]) < 0) refuse("a VM could not be built");
 	if (stress_start(vm_get(0), &option) < 0) refuse("no memory for stress=save");
+	own_bytes = memory_own_bytes() - own_bytes;
 	uint64_t hand_over_tsc = rdtsc() - boot.tsc_handoff;
+	const struct vm *vm = vm_get(0);
+	log_info("memory", "%u KiB for the VM, %u of these in page tables", (unsigned)(own_bytes / KIB),
+	         (unsigned)(vm->nested.pt.tables + vm->window.pt.tables) * (unsigned)(PAGE_BYTES / KIB));
 	log_info(NULL, "vm \"%s\" starts: %llu MiB, %u ms after hand-off, hypervisor holds %llu KiB",
 	         config.vm[0].name, (unsigned long long)(config.vm[0].memory_bytes / MIB),
 	         boot.tsc_handoff != 0 ? (unsigned)(clock_tsc_to_ns(hand_over_tsc) / NS_PER_MS) : 0,

@@ -9,4 +9,4 @@
 
 // After the VM is built, before it runs; nothing is done, and nothing costs anything, without the option.
 // -ERR_NOMEM.
-__must_check int stress_start(const struct vm *vm, const struct option *option);
+__must_check __step int stress_start(const struct vm *vm, const struct option *option);

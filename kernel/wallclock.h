@@ -5,6 +5,6 @@
 #include "kernel/lib/types.h"
 
 // Reads the RTC; without a plausible answer the epoch's start is used, with a log line.
-void wallclock_init(void);
+__step void wallclock_init(void);
 // Nanoseconds since 1970-01-01 00:00 UTC (the RTC is taken to run in UTC), right to half a second.
 uint64_t wallclock_now_ns(void);

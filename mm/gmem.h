@@ -64,7 +64,7 @@ __must_check int gmem_cmpxchg64(struct gspace *g, gpa_t a, uint64_t *expected, u
 // Any length, across pages and slots.
 __must_check int gmem_read(const struct gspace *g, gpa_t a, void *buf, size_t len);
 __must_check int gmem_write(struct gspace *g, gpa_t a, const void *buf, size_t len);
-__must_check int gmem_zero(struct gspace *g, gpa_t a, size_t len);
+__must_check __step int gmem_zero(struct gspace *g, gpa_t a, size_t len);
 // True when all of the range is memory (writable memory when `write`), by the slots.
 bool gmem_backed(const struct gspace *g, gpa_t a, uint64_t len, bool write);
 

@@ -29,8 +29,8 @@ struct tsccal_result {
 
 // Frequency of `counter` against one reference. -ERR_TIMEOUT: the reference stands still or is too slow;
 // -ERR_RANGE: samples never agree, or the result is no plausible frequency (1 MHz to 100 GHz).
-__must_check int tsccal_measure(struct tsccal_result *result, const struct tsccal_counter *counter,
-                                const struct refclock *reference);
+__must_check __step int tsccal_measure(struct tsccal_result *result, const struct tsccal_counter *counter,
+                                       const struct refclock *reference);
 
 // The first reference of the list that works. nominal_khz: what CPUID claims (leaf 15h), 0 when nothing; it
 // is never believed alone, but replaces the measured figure when both agree within 0.1 %.

@@ -18,6 +18,8 @@
 #define __printf_like(fmt, args) __attribute__((format(printf, fmt, args)))
 #define __unused_arg __attribute__((unused))
 #define __cold __attribute__((cold))
+// A step of the boot: tests/bench measures from one such function to the next.
+#define __step __attribute__((noinline))
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)

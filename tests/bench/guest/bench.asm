@@ -1,6 +1,6 @@
 ; SPDX-License-Identifier: Apache-2.0
 ; The loops of the benchmark guest: the operation and its operands, DEC and JNZ. R15 counts, as nothing that
-; is measured touches it.
+; is measured touches it. The label NAME_end stands behind the last round: tests/bench/measure.py looks there.
 bits 64
 %define LAPIC 0xFEE00000
 %define LAPIC_ID_OFFSET 0x20
@@ -17,13 +17,16 @@ bits 64
 %define X2_EOI 0x80B
 %define X2_ICR 0x830
 %define X2_SELF_IPI 0x83F
+%define VEC_LATENCY 0x43
+%define DEADLINE_TICKS 20000
 
-global irq_xapic, irq_x2apic
+global irq_xapic, irq_x2apic, irq_latency
 section .text
 
 ; LOOP name, what is done once, BODY, what is done each round, ENDLOOP
 %macro LOOP 1
-global %1
+global %1, %1_end
+%define END %1_end
 align 16
 %1:
 	push rbx
@@ -38,6 +41,7 @@ align 16
 %macro ENDLOOP 0
 	dec r15
 	jnz AGAIN
+END:
 	pop r15
 	pop rbx
 	ret
@@ -203,6 +207,71 @@ irq_xapic:
 	iretq
 
 irq_x2apic:
+	mov ecx, X2_EOI
+	xor eax, eax
+	xor edx, edx
+	wrmsr
+	iretq
+
+; Ticks from an instruction to its interrupt's handler. Each round sets R12 to the TSC of the cause; the handler
+; adds the ticks since then to R13 and counts in R14. The sum is returned.
+%macro LATENCY 1
+global %1
+align 16
+%1:
+	push r12
+	push r13
+	push r14
+	push r15
+	mov r15, rdi
+	xor r13d, r13d
+%endmacro
+%macro ENDLATENCY 0
+	dec r15
+	jnz AGAIN
+	mov rax, r13
+	pop r15
+	pop r14
+	pop r13
+	pop r12
+	ret
+%endmacro
+%macro TSC_TO_RAX 0
+	rdtsc
+	shl rdx, 32
+	or rax, rdx
+%endmacro
+
+LATENCY latency_ipi
+BODY
+	TSC_TO_RAX
+	mov r12, rax
+	mov ecx, X2_SELF_IPI
+	mov eax, VEC_LATENCY
+	xor edx, edx
+	wrmsr
+ENDLATENCY
+
+LATENCY latency_deadline		; the guest computes when it comes
+BODY
+	TSC_TO_RAX
+	add rax, DEADLINE_TICKS
+	mov r12, rax
+	mov rdx, rax
+	shr rdx, 32
+	xor r14d, r14d
+	mov ecx, MSR_TSC_DEADLINE
+	wrmsr
+wait_deadline:
+	test r14d, r14d
+	jz wait_deadline
+ENDLATENCY
+
+irq_latency:
+	TSC_TO_RAX
+	sub rax, r12
+	add r13, rax
+	inc r14d
 	mov ecx, X2_EOI
 	xor eax, eax
 	xor edx, edx

@@ -9,22 +9,34 @@
 #define WARM_UP 20u
 #define VEC_XAPIC 0x41
 #define VEC_X2APIC 0x42
+#define VEC_LATENCY 0x43
 
 typedef void loop_fn(uint64_t rounds);
+typedef uint64_t latency_fn(uint64_t rounds); // the sum of all rounds' ticks
 
 // bench.asm: each runs its operation `rounds` times.
 loop_fn loop_empty, loop_cpuid, loop_rdtsc, loop_out_pic, loop_in_pic, loop_out_uart, loop_in_none,
     loop_out_none, loop_mmio_read, loop_mmio_write, loop_rdmsr, loop_wrmsr, loop_vmmcall, loop_vmcall,
     loop_ipi_xapic, loop_ipi_icr, loop_ipi_x2apic, loop_x2_read, loop_x2_write, loop_timer_xapic,
     loop_timer_deadline, loop_deadline_irq, loop_hlt_ipi;
-extern uint8_t irq_xapic[], irq_x2apic[];
+latency_fn latency_ipi, latency_deadline;
+extern uint8_t irq_xapic[], irq_x2apic[], irq_latency[];
+
+static void report(const char *name, uint64_t ticks) {
+	uint64_t tenths = ticks * 10 / ROUNDS;
+	print("BENCH %s %llu.%llu\n", name, (unsigned long long)(tenths / 10), (unsigned long long)(tenths % 10));
+}
 
 static void measure(const char *name, loop_fn *loop) {
 	loop(WARM_UP);
 	uint64_t start = rdtsc();
 	loop(ROUNDS);
-	uint64_t tenths = (rdtsc() - start) * 10 / ROUNDS;
-	print("BENCH %s %llu.%llu\n", name, (unsigned long long)(tenths / 10), (unsigned long long)(tenths % 10));
+	report(name, rdtsc() - start);
+}
+
+static void measure_latency(const char *name, latency_fn *latency) {
+	latency(WARM_UP);
+	report(name, latency(ROUNDS));
 }
 
 static void measure_exits(void) {
@@ -55,6 +67,7 @@ static void measure_interrupts(void) {
 	irq_on();
 	measure("self_ipi_eoi_x2apic", loop_ipi_x2apic);
 	measure("icr_self_eoi_x2apic", loop_ipi_icr);
+	measure_latency("ipi_to_handler_x2apic", latency_ipi);
 	irq_off();
 	measure("self_ipi_hlt_eoi_x2apic", loop_hlt_ipi);
 	if (!(cpuid(1, 0).ecx >> 24 & 1)) return;
@@ -63,6 +76,8 @@ static void measure_interrupts(void) {
 	wrmsr(MSR_TSC_DEADLINE, 0);
 	irq_on();
 	measure("deadline_past_eoi_x2apic", loop_deadline_irq);
+	lapic_write(LAPIC_LVT_TIMER, LVT_DEADLINE | VEC_LATENCY);
+	measure_latency("deadline_to_handler", latency_deadline);
 	irq_off();
 }
 
@@ -72,6 +87,7 @@ void guest_main(void) {
 	lapic_enable();
 	trap_gate(VEC_XAPIC, irq_xapic, GATE_INTERRUPT);
 	trap_gate(VEC_X2APIC, irq_x2apic, GATE_INTERRUPT);
+	trap_gate(VEC_LATENCY, irq_latency, GATE_INTERRUPT);
 	measure_exits();
 	measure_interrupts();
 	CHECK(true, "done");

@@ -6,6 +6,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -85,7 +86,7 @@ def _grub_core(directory):
     """GRUB for El Torito, made once; it reads /boot/grub/grub.cfg of the disc."""
     core = directory / "grub-core.img"
     if not core.exists():
-        part = directory / f"core.{os.getpid()}"
+        part = directory / f"core.{os.getpid()}.{threading.get_ident()}"  # others may be at it too
         _tool(["grub-mkimage", "-O", "i386-pc-eltorito", "-d", str(GRUB_I386), "-p", "/boot/grub", "-o", str(part),
                *GRUB_MODULES])
         part.replace(core)

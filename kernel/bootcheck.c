@@ -85,3 +85,18 @@ int bootcheck_take(const void *at, uint64_t magic, uint64_t kernel_base, uint64_
 		       (unsigned long long)out->kernel_bytes, (unsigned long long)kernel_bytes);
 	return err;
 }
+
+unsigned bootcheck_overlaps(const struct boot_info *boot, unsigned *a, unsigned *b) {
+	unsigned pairs = 0;
+	for (unsigned i = 0; i < boot->mem_count; i++)
+		for (unsigned j = i + 1; j < boot->mem_count; j++) {
+			const struct boot_mem *x = &boot->mem[i], *y = &boot->mem[j];
+			bool apart = x->base < y->base ? y->base - x->base >= x->bytes : x->base - y->base >= y->bytes;
+			if (apart || x->type == y->type) continue;
+			if (pairs++ == 0) {
+				*a = i;
+				*b = j;
+			}
+		}
+	return pairs;
+}

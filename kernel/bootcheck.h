@@ -11,3 +11,6 @@ __must_check int bootcheck_take(const void *at, uint64_t magic, uint64_t kernel_
                                 struct boot_info *out, char *why, size_t why_bytes);
 // The checks alone: version, counts, terminated names, ranges that wrap or are empty. Host-testable.
 __must_check int bootcheck(const struct boot_info *boot, char *why, size_t why_bytes);
+// Pairs of memory map entries of different types that share bytes; the first pair's indexes in *a and *b (untouched
+// when there is none). Such bytes are taken as not usable (mm/frames), so the boot goes on.
+unsigned bootcheck_overlaps(const struct boot_info *boot, unsigned *a, unsigned *b);

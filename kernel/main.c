@@ -82,6 +82,11 @@ static void take_boot_info(uint64_t record, uint64_t magic, uint64_t kernel_base
 }
 
 static void bring_up_memory(void) {
+	unsigned a = 0, b = 0, overlaps = bootcheck_overlaps(&boot, &a, &b);
+	if (overlaps > 0)
+		log_warn("memory",
+		         "%u overlaps in the firmware's map, the first at %#llx and %#llx: taken as not usable",
+		         overlaps, (unsigned long long)boot.mem[a].base, (unsigned long long)boot.mem[b].base);
 	if (memory_init(&boot) < 0) refuse("no memory management without a usable memory map");
 	struct frames *f = memory_frames();
 	log_info("memory",

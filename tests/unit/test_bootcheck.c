@@ -37,6 +37,24 @@ static int take(const struct boot_info *b, char *why, size_t why_bytes) {
 	return err;
 }
 
+static void bootcheck_overlaps_counts_pairs_of_different_types(void **state) {
+	unsigned a = 99, b = 99;
+	(void)state;
+	assert_int_equal(bootcheck_overlaps(&good, &a, &b), 0);
+	assert_int_equal(a, 99);
+	good.mem[2] = (struct boot_mem){.base = 0xa0000, .bytes = 0x60000, .type = BOOT_MEM_RESERVED}; // between
+	good.mem[3] = (struct boot_mem){.base = 0x10fffff, .bytes = 1, .type = BOOT_MEM_USABLE}; // same type
+	good.mem[4] =
+	    (struct boot_mem){.base = 0x100fffff, .bytes = 0x1000, .type = BOOT_MEM_ACPI}; // last byte of 1
+	good.mem[5] = (struct boot_mem){.base = 0x10ff, .bytes = 1, .type = BOOT_MEM_BAD}; // inside 0
+	good.mem_count = 6;
+	assert_int_equal(bootcheck_overlaps(&good, &a, &b), 2);
+	assert_int_equal(a, 0);
+	assert_int_equal(b, 5);
+	good.mem[2].bytes++; // now it reaches into 1
+	assert_int_equal(bootcheck_overlaps(&good, &a, &b), 3);
+}
+
 static void bootcheck_take_good_record_is_taken(void **state) {
 	(void)state;
 	char why[192];
@@ -87,6 +105,7 @@ static void bootcheck_take_unknown_magic_is_refused(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup(bootcheck_overlaps_counts_pairs_of_different_types, setup),
 	    cmocka_unit_test_setup(bootcheck_take_good_record_is_taken, setup),
 	    cmocka_unit_test_setup(bootcheck_take_damaged_record_is_refused_with_a_reason, setup),
 	    cmocka_unit_test_setup(bootcheck_take_unknown_magic_is_refused, setup),

@@ -91,6 +91,10 @@ def test_log_is_that_of_a_healthy_guest(quiet):
     assert re.search(r'^bulkhead: vm "linux" stopped: poweroff$', text, re.M)
 
 
+GAVE_UP = re.compile(r"(?m)^<4>\[[^]]*\] (tsc: HPET/PMTIMER calibration failed|Unstable clock detected, switching|"
+                     r"If you want to keep using the local clock|  \"trace_clock=local\"|on the kernel command line).*\n")
+
+
 # ---- clocks ------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("cmdline, clock", [
@@ -102,13 +106,18 @@ def test_time_passes_by_every_clock(cmdline, clock):
     script = ("echo WARNINGS; dmesg -r | grep -E ^.[0-4].; echo TIME; date +%s; cat /proc/uptime; hwclock -u; sleep 3; "
               "cat /proc/uptime; date +%s; cat /sys/devices/system/clocksource/clocksource0/current_clocksource; "
               "echo END")
-    for _ in range(2):
+    for _ in range(4):
         begin = time.time()
         text = boot(re.sub(r"\W+", "-", cmdline), f"quiet {cmdline}", script).serial
         # Without kvmclock Linux judges the TSC by its ticks for half a second. When the emulator gets no CPU
         # meanwhile, ticks are missing, on bare QEMU too.
-        if "unstable" not in text:
+        if not re.search("[Uu]nstable", text):
             break
+    if cmdline == "no-kvmclock":
+        # Linux measures the TSC by the PM timer, each reading within 50,000 ticks (19 us). An exit takes about as long
+        # in this emulator, so it may give the TSC up, say so, and go by the PM timer.
+        text = GAVE_UP.sub("", text)
+        clock = "(tsc|acpi_pm)"
     assert not BROKEN.search(text), BROKEN.search(text)[0]
     assert warnings(text) <= CALIBRATION
     lines = section(text, "TIME").split("\n")
@@ -117,7 +126,7 @@ def test_time_passes_by_every_clock(cmdline, clock):
     slept = float(lines[3].split()[0]) - float(lines[1].split()[0])
     assert 2.98 <= slept < 5 and 2 <= later - date <= 6, lines
     # Linux takes its refined TSC only when it reads the PM timer within 20 us, which no exit in an emulator does.
-    assert lines[5] in (clock, f"{clock}-early")
+    assert re.fullmatch(rf"{clock}(-early)?", lines[5]), lines[5]
     assert time.strftime("%Y", time.gmtime(begin)) in lines[2], lines[2]
 
 

@@ -24,6 +24,6 @@ _Static_assert(sizeof(struct tss) == 104, "TSS layout");
 
 // Fills both and loads them on this CPU; clears FS and GS bases (GS base is set after).
 void gdt_load(struct gdt *gdt, struct tss *tss);
-// The same pair again with a usable TSS descriptor (LTR marks it busy).
+// Descriptor-table limits, as LGDT and the TSS descriptor take them.
 #define GDT_LIMIT (sizeof(struct gdt) - 1)
 #define TSS_LIMIT (sizeof(struct tss) - 1)

@@ -76,16 +76,13 @@ static inline uint64_t read_cr3(void) { uint64_t v; __asm__ volatile("mov %%cr3,
 static inline uint64_t read_cr4(void) { uint64_t v; __asm__ volatile("mov %%cr4, %0" : "=r"(v)); return v; }
 // clang-format on
 static inline void write_cr0(uint64_t v) { __asm__ volatile("mov %0, %%cr0" : : "r"(v) : "memory"); }
-static inline void write_cr2(uint64_t v) { __asm__ volatile("mov %0, %%cr2" : : "r"(v)); }
 static inline void write_cr3(uint64_t v) { __asm__ volatile("mov %0, %%cr3" : : "r"(v) : "memory"); }
 static inline void write_cr4(uint64_t v) { __asm__ volatile("mov %0, %%cr4" : : "r"(v) : "memory"); }
 
 // clang-format off
 static inline uint64_t read_dr6(void) { uint64_t v; __asm__ volatile("mov %%dr6, %0" : "=r"(v)); return v; }
-static inline uint64_t read_dr7(void) { uint64_t v; __asm__ volatile("mov %%dr7, %0" : "=r"(v)); return v; }
 // clang-format on
 static inline void write_dr6(uint64_t v) { __asm__ volatile("mov %0, %%dr6" : : "r"(v)); }
-static inline void write_dr7(uint64_t v) { __asm__ volatile("mov %0, %%dr7" : : "r"(v)); }
 static inline void read_dr0_3(uint64_t dr[static 4]) {
 	__asm__ volatile("mov %%dr0, %0" : "=r"(dr[0]));
 	__asm__ volatile("mov %%dr1, %0" : "=r"(dr[1]));
@@ -136,11 +133,6 @@ static inline void irq_disable(void) { __asm__ volatile("cli" : : : "memory"); }
 static inline void irq_window(void) { __asm__ volatile("sti; nop; cli" : : : "memory"); }
 // Sleeps until an interrupt; entered and left with interrupts off, none is missed (STI shadow covers HLT).
 static inline void irq_wait(void) { __asm__ volatile("sti; hlt; cli" : : : "memory"); }
-static inline uint64_t read_rflags(void) {
-	uint64_t v;
-	__asm__ volatile("pushfq; pop %0" : "=r"(v));
-	return v;
-}
 // With the microcode for it VERW of a writable selector overwrites the buffers that MDS reads (SDM vol. 2 "VERW").
 static inline void verw(uint16_t selector) { __asm__ volatile("verw %0" : : "m"(selector) : "cc"); }
 // 32 harmless predictions into the return stack buffer.
@@ -158,7 +150,6 @@ static inline void cpu_halt(void) { __asm__ volatile("hlt" : : : "memory"); }
 // Every earlier store is visible before any later WRMSR that is not serialising (SDM vol. 3, 11.12.3).
 static inline void mfence_lfence(void) { __asm__ volatile("mfence; lfence" : : : "memory"); }
 static inline void cpu_undefined(void) { __asm__ volatile("ud2"); }
-static inline void compiler_barrier(void) { __asm__ volatile("" : : : "memory"); }
 
 struct __packed desc_ptr {
 	uint16_t limit;

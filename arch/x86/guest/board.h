@@ -14,6 +14,3 @@ void board_reset(struct vm *vm);
 // Guest RAM: below 4 GiB up to this address, the rest from 4 GiB on.
 #define BOARD_LOW_RAM_END UINT64_C(0xc0000000)
 #define BOARD_HIGH_RAM_BASE (UINT64_C(4) << 30)
-// Firmware tables: below 1 MiB, where a BIOS keeps them.
-#define BOARD_TABLES_GPA UINT64_C(0xe0000)
-#define BOARD_TABLES_BYTES UINT64_C(0x20000)

@@ -4,6 +4,7 @@
 #include "arch/x86/vmx/check.h"
 #include "arch/x86/vmx/vmx.h"
 #include "kernel/lib/log.h"
+#include "kernel/lib/string.h"
 
 #define FIELD(field)                                                                                         \
 	{ VMCS_##field, #field }
@@ -47,37 +48,61 @@ static const struct {
 #define DUMP_COLUMNS 2u
 _Static_assert(array_count(dump_fields) % DUMP_COLUMNS == 0, "whole lines");
 
+// Where the checks want what an entry would look at. The width of the field is that of the member.
+#define STATE(member, vmcs_field)                                                                            \
+	{                                                                                                        \
+		(uint16_t)(VMCS_##vmcs_field),                                                                       \
+		    (uint16_t)(offsetof(struct vmx_entry_state, member) +                                            \
+		               0 * sizeof(struct {                                                                   \
+			               _Static_assert((VMCS_WIDTH(VMCS_##vmcs_field) == VMCS_32 ? 4 : 8) ==              \
+			                                  sizeof(((struct vmx_entry_state *)0)->member),                 \
+			                              "width of the VMCS field");                                        \
+			               char unused;                                                                      \
+		               }))                                                                                   \
+	}
+static const struct {
+	uint16_t field, offset;
+} state_fields[] = {
+    STATE(gdt_base, GUEST_GDTR_BASE),
+    STATE(idt_base, GUEST_IDTR_BASE),
+    STATE(gdt_limit, GUEST_GDTR_LIMIT),
+    STATE(idt_limit, GUEST_IDTR_LIMIT),
+    STATE(cr0, GUEST_CR0),
+    STATE(cr3, GUEST_CR3),
+    STATE(cr4, GUEST_CR4),
+    STATE(efer, GUEST_EFER),
+    STATE(pat, GUEST_PAT),
+    STATE(dr7, GUEST_DR7),
+    STATE(debugctl, GUEST_DEBUGCTL),
+    STATE(rip, GUEST_RIP),
+    STATE(rflags, GUEST_RFLAGS),
+    STATE(pending_debug, GUEST_PENDING_DEBUG),
+    STATE(sysenter_esp, GUEST_SYSENTER_ESP),
+    STATE(sysenter_eip, GUEST_SYSENTER_EIP),
+    STATE(link_pointer, LINK_POINTER),
+    STATE(pdpte[0], GUEST_PDPTE0),
+    STATE(pdpte[1], GUEST_PDPTE1),
+    STATE(pdpte[2], GUEST_PDPTE2),
+    STATE(pdpte[3], GUEST_PDPTE3),
+    STATE(interruptibility, GUEST_INTERRUPTIBILITY),
+    STATE(activity, GUEST_ACTIVITY),
+    STATE(entry_controls, ENTRY_CONTROLS),
+    STATE(intr_info, ENTRY_INTR_INFO),
+    STATE(intr_insn_len, ENTRY_INSN_LEN),
+};
+
 static void state_read(const struct vcpu *vcpu, struct vmx_entry_state *s) {
 	*s = (struct vmx_entry_state){
-	    .gdt_base = vmcs_readn(VMCS_GUEST_GDTR_BASE),
-	    .idt_base = vmcs_readn(VMCS_GUEST_IDTR_BASE),
-	    .gdt_limit = vmcs_read32(VMCS_GUEST_GDTR_LIMIT),
-	    .idt_limit = vmcs_read32(VMCS_GUEST_IDTR_LIMIT),
-	    .cr0 = vmcs_readn(VMCS_GUEST_CR0),
-	    .cr3 = vmcs_readn(VMCS_GUEST_CR3),
-	    .cr4 = vmcs_readn(VMCS_GUEST_CR4),
-	    .efer = vmcs_read64(VMCS_GUEST_EFER),
-	    .pat = vmcs_read64(VMCS_GUEST_PAT),
-	    .dr7 = vmcs_readn(VMCS_GUEST_DR7),
-	    .debugctl = vmcs_read64(VMCS_GUEST_DEBUGCTL),
-	    .rip = vmcs_readn(VMCS_GUEST_RIP),
-	    .rflags = vmcs_readn(VMCS_GUEST_RFLAGS),
-	    .pending_debug = vmcs_readn(VMCS_GUEST_PENDING_DEBUG),
-	    .sysenter_esp = vmcs_readn(VMCS_GUEST_SYSENTER_ESP),
-	    .sysenter_eip = vmcs_readn(VMCS_GUEST_SYSENTER_EIP),
-	    .link_pointer = vmcs_read64(VMCS_LINK_POINTER),
-	    .pdpte = {vmcs_read64(VMCS_GUEST_PDPTE0), vmcs_read64(VMCS_GUEST_PDPTE1),
-	              vmcs_read64(VMCS_GUEST_PDPTE2), vmcs_read64(VMCS_GUEST_PDPTE3)},
-	    .interruptibility = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY),
-	    .activity = vmcs_read32(VMCS_GUEST_ACTIVITY),
-	    .entry_controls = vmcs_read32(VMCS_ENTRY_CONTROLS),
-	    .intr_info = vmcs_read32(VMCS_ENTRY_INTR_INFO),
-	    .intr_insn_len = vmcs_read32(VMCS_ENTRY_INSN_LEN),
 	    .cr0_fixed = vmx_caps.cr0_fixed,
 	    .cr4_fixed = vmx_caps.cr4_fixed,
 	    .phys_bits = features.phys_bits,
 	    .virt_bits = features.virt_bits,
 	};
+	for (unsigned i = 0; i < array_count(state_fields); i++) {
+		uint64_t value = vmcs_read(state_fields[i].field);
+		size_t bytes = VMCS_WIDTH(state_fields[i].field) == VMCS_32 ? sizeof(uint32_t) : sizeof value;
+		memcpy((uint8_t *)s + state_fields[i].offset, &value, bytes); // little-endian: the low half first
+	}
 	for (unsigned i = 0; i < SEG_COUNT; i++) vmx_seg_get(vcpu, (enum guest_seg)i, &s->seg[i]);
 }
 

@@ -17,6 +17,9 @@ noreturn __cold void vmx_insn_failed(const char *insn, uint64_t operand) {
 	      known ? (long long)error : -1LL);
 }
 
+noreturn __cold void vmx_vmread_failed(uint64_t field) { vmx_insn_failed("VMREAD", field); }
+noreturn __cold void vmx_vmwrite_failed(uint64_t field) { vmx_insn_failed("VMWRITE", field); }
+
 // ---- VPIDs ------------------------------------------------------------------------------------------------------
 
 // VPIDs are handed out upwards per CPU; when they run out the generation moves on, everything is flushed once, and
@@ -76,34 +79,48 @@ void vmx_tsc_offset_set(struct vcpu *vcpu, uint64_t offset) {
 
 // ---- the current VMCS ---------------------------------------------------------------------------------------------
 
-// What every exit of this vCPU loads on this CPU (SDM vol. 3, 24.5 "Host-State Area").
+struct field_value {
+	enum vmcs_field field;
+	uint64_t value;
+};
+
+// Set-up is not in a hurry: one VMWRITE in the text serves it all.
+static __attribute__((noinline)) void field_set(enum vmcs_field field, uint64_t value) {
+	vmcs_write(field, value);
+}
+
+static void fields_write(const struct field_value *table, unsigned count) {
+	for (unsigned i = 0; i < count; i++) field_set(table[i].field, table[i].value);
+}
+
+// What every exit of a vCPU loads, whichever the CPU (SDM vol. 3, 24.5 "Host-State Area").
+static const struct field_value host_fields[] = {
+    {VMCS_HOST_CS_SELECTOR, GDT_CODE}, {VMCS_HOST_SS_SELECTOR, GDT_DATA},
+    {VMCS_HOST_DS_SELECTOR, GDT_DATA}, {VMCS_HOST_ES_SELECTOR, GDT_DATA},
+    {VMCS_HOST_FS_SELECTOR, 0},        {VMCS_HOST_GS_SELECTOR, 0},
+    {VMCS_HOST_TR_SELECTOR, GDT_TSS},  {VMCS_HOST_FS_BASE, 0},
+    {VMCS_HOST_SYSENTER_CS, 0},        {VMCS_HOST_SYSENTER_ESP, 0},
+    {VMCS_HOST_SYSENTER_EIP, 0},
+};
+
+// And what it loads on this CPU.
 static void host_state_set(const struct vcpu *vcpu) {
 	const struct cpu *cpu = this_cpu();
 	struct desc_ptr idt;
 	sidt(&idt);
-	vmcs_write16(VMCS_HOST_CS_SELECTOR, GDT_CODE);
-	vmcs_write16(VMCS_HOST_SS_SELECTOR, GDT_DATA);
-	vmcs_write16(VMCS_HOST_DS_SELECTOR, GDT_DATA);
-	vmcs_write16(VMCS_HOST_ES_SELECTOR, GDT_DATA);
-	vmcs_write16(VMCS_HOST_FS_SELECTOR, 0);
-	vmcs_write16(VMCS_HOST_GS_SELECTOR, 0);
-	vmcs_write16(VMCS_HOST_TR_SELECTOR, GDT_TSS);
-	vmcs_writen(VMCS_HOST_FS_BASE, 0);
-	vmcs_writen(VMCS_HOST_GS_BASE, rdmsr(MSR_GS_BASE));
-	vmcs_writen(VMCS_HOST_TR_BASE, (uint64_t)(uintptr_t)&cpu->tss);
-	vmcs_writen(VMCS_HOST_GDTR_BASE, (uint64_t)(uintptr_t)&cpu->gdt);
-	vmcs_writen(VMCS_HOST_IDTR_BASE, idt.base);
-	vmcs_write32(VMCS_HOST_SYSENTER_CS, 0);
-	vmcs_writen(VMCS_HOST_SYSENTER_ESP, 0);
-	vmcs_writen(VMCS_HOST_SYSENTER_EIP, 0);
-	vmcs_writen(VMCS_HOST_CR0, read_cr0());
-	vmcs_writen(VMCS_HOST_CR3, read_cr3()); // a CPU's root never changes, windows hang in it
-	vmcs_writen(VMCS_HOST_CR4, read_cr4());
-	vmcs_write64(VMCS_HOST_EFER, rdmsr(MSR_EFER));
-	vmcs_write64(VMCS_HOST_PAT, rdmsr(MSR_PAT));
+	field_set(VMCS_HOST_GS_BASE, rdmsr(MSR_GS_BASE));
+	field_set(VMCS_HOST_TR_BASE, (uint64_t)(uintptr_t)&cpu->tss);
+	field_set(VMCS_HOST_GDTR_BASE, (uint64_t)(uintptr_t)&cpu->gdt);
+	field_set(VMCS_HOST_IDTR_BASE, idt.base);
+	field_set(VMCS_HOST_CR0, read_cr0());
+	field_set(VMCS_HOST_CR3, read_cr3()); // a CPU's root never changes, windows hang in it
+	field_set(VMCS_HOST_CR4, read_cr4());
+	field_set(VMCS_HOST_EFER, rdmsr(MSR_EFER));
+	field_set(VMCS_HOST_PAT, rdmsr(MSR_PAT));
 	// enter.asm leaves one word below the top: where the registers go.
-	vmcs_writen(VMCS_HOST_RSP, cpu->stack_top - sizeof(uint64_t));
-	vmcs_writen(VMCS_HOST_RIP, (uint64_t)(uintptr_t)vmx_exit_entry);
+	field_set(VMCS_HOST_RSP, cpu->stack_top - sizeof(uint64_t));
+	field_set(VMCS_HOST_RIP, (uint64_t)(uintptr_t)vmx_exit_entry);
+	fields_write(host_fields, array_count(host_fields));
 	vmx_of(vcpu)->cpu = cpu->id;
 }
 
@@ -169,11 +186,6 @@ void vmx_vcpu_destroy(struct vcpu *vcpu) {
 	vcpu->arch->vendor = NULL;
 }
 
-struct field_value {
-	enum vmcs_field field;
-	uint64_t value;
-};
-
 static const struct field_value control_fields[] = {
     // #DB and #AC always (an endless loop of them would hold the CPU), #MC is the host's.
     {VMCS_EXCEPTION_BITMAP, BIT32(VEC_DB) | BIT32(VEC_AC) | BIT32(VEC_MC)},
@@ -228,24 +240,20 @@ static const struct guest_segment segment_reset[SEG_COUNT] = {
     [SEG_TR] = {.limit = 0xffff, .access = 0x8b},
 };
 
-static void fields_write(const struct field_value *table, unsigned count) {
-	for (unsigned i = 0; i < count; i++) vmcs_write(table[i].field, table[i].value);
-}
-
 static void controls_set(struct vcpu *vcpu) {
 	struct vmx_vcpu *vmx = vmx_of(vcpu);
+	field_set(VMCS_PIN_CONTROLS, vmx_caps.pin);
+	field_set(VMCS_PROC_CONTROLS, vmx->proc);
+	field_set(VMCS_PROC2_CONTROLS, vmx_caps.proc2);
+	field_set(VMCS_EXIT_CONTROLS, vmx_caps.exit);
+	field_set(VMCS_ENTRY_CONTROLS, vmx->entry);
+	field_set(VMCS_IO_BITMAP_A, vmx_io_bitmap_pa());
+	field_set(VMCS_IO_BITMAP_B, vmx_io_bitmap_pa() + PAGE_BYTES);
+	field_set(VMCS_MSR_BITMAP, vmx_msr_bitmap_pa());
+	field_set(VMCS_EPT_POINTER, ept_pointer(&vcpu->vm->nested.pt));
+	field_set(VMCS_TSC_OFFSET, vmx->tsc_offset);
+	field_set(VMCS_CR4_MASK, ~vmx->cr4_owned);
 	fields_write(control_fields, array_count(control_fields));
-	vmcs_write32(VMCS_PIN_CONTROLS, vmx_caps.pin);
-	vmcs_write32(VMCS_PROC_CONTROLS, vmx->proc);
-	vmcs_write32(VMCS_PROC2_CONTROLS, vmx_caps.proc2);
-	vmcs_write32(VMCS_EXIT_CONTROLS, vmx_caps.exit);
-	vmcs_write32(VMCS_ENTRY_CONTROLS, vmx->entry);
-	vmcs_write64(VMCS_IO_BITMAP_A, vmx_io_bitmap_pa());
-	vmcs_write64(VMCS_IO_BITMAP_B, vmx_io_bitmap_pa() + PAGE_BYTES);
-	vmcs_write64(VMCS_MSR_BITMAP, vmx_msr_bitmap_pa());
-	vmcs_write64(VMCS_EPT_POINTER, ept_pointer(&vcpu->vm->nested.pt));
-	vmcs_write64(VMCS_TSC_OFFSET, vmx->tsc_offset);
-	vmcs_writen(VMCS_CR4_MASK, ~vmx->cr4_owned);
 }
 
 // Of CR4 the guest owns what only concerns itself and its CPUID model allows; the rest exits when it changes.

@@ -1,17 +1,13 @@
 ; SPDX-License-Identifier: Apache-2.0
 ; Entry of a 32-bit test guest: protected mode without paging (EAX magic, EBX multiboot information).
 ; Loads a GDT of its own and a TSS, and calls guest_main with interrupts off.
-extern guest_main, trap_init, report_init
-global guest_entry, gdt, gdt_end, gdt_pointer, tss, boot_magic, boot_info_addr, stack_top
+bits 32
+%include "tests/guest/lib/entry.inc"
+global gdt_pointer
 
 section .text.entry
-bits 32
 guest_entry:
-	cli
-	cld
-	mov [boot_magic], eax
-	mov [boot_info_addr], ebx
-	mov esp, stack_top
+	ENTRY_BEGIN
 	lgdt [gdt_pointer]
 	jmp 0x08:.flat
 .flat:
@@ -22,22 +18,10 @@ guest_entry:
 	mov gs, eax
 	mov ss, eax
 	mov esp, stack_top
-	mov eax, tss
-	mov [gdt + 0x38 + 2], ax
-	shr eax, 16
-	mov [gdt + 0x38 + 4], al
-	mov [gdt + 0x38 + 7], ah
 	mov dword [tss + 8], 0x10	; SS0; ESP0 is the test's
-	mov eax, 0x38
-	ltr ax
-	xor ebp, ebp
-	call report_init
-	call trap_init
-	call guest_main
-.hang:
-	cli
-	hlt
-	jmp .hang
+	mov eax, tss
+	ENTRY_TSS gdt + 0x38
+	ENTRY_END
 
 section .data
 align 16
@@ -58,9 +42,4 @@ gdt_pointer:
 
 section .bss nobits alloc write
 alignb 16
-tss:	resb 128
-boot_magic: resd 1
-boot_info_addr: resd 1
-alignb 16
-	resb 32768
-stack_top:
+	ENTRY_BSS

@@ -13,17 +13,13 @@
 %define PTE_TABLE 7		; present, writable, user
 %define PTE_LARGE 0x87
 
-extern guest_main, trap_init, report_init
-global guest_entry, gdt, gdt_end, tss, pml4, boot_magic, boot_info_addr, stack_top
+bits 32
+%include "tests/guest/lib/entry.inc"
+global pml4
 
 section .text.entry
-bits 32
 guest_entry:
-	cli
-	cld
-	mov [boot_magic], eax
-	mov [boot_info_addr], ebx
-	mov esp, stack_top
+	ENTRY_BEGIN
 	mov dword [pml4], pdpt + PTE_TABLE
 	mov eax, pd + PTE_TABLE
 	mov edi, pdpt
@@ -64,22 +60,9 @@ bits 64
 	mov fs, eax
 	mov gs, eax
 	mov esp, stack_top
-	mov rax, tss		; the TSS descriptor's base is spread over it (SDM vol. 3, 8.2.3)
-	mov rdi, gdt + 0x38
-	mov [rdi + 2], ax
-	shr rax, 16
-	mov [rdi + 4], al
-	mov [rdi + 7], ah
-	mov eax, 0x38
-	ltr ax
-	xor ebp, ebp
-	call report_init
-	call trap_init
-	call guest_main
-.hang:
-	cli
-	hlt
-	jmp .hang
+	mov eax, tss
+	ENTRY_TSS gdt + 0x38
+	ENTRY_END
 
 section .data
 align 16
@@ -106,9 +89,4 @@ alignb 4096
 pml4:	resb 4096
 pdpt:	resb 4096
 pd:	resb 4 * 4096
-tss:	resb 128
-boot_magic: resd 1
-boot_info_addr: resd 1
-alignb 16
-	resb 32768
-stack_top:
+	ENTRY_BSS

@@ -1,38 +1,13 @@
 ; SPDX-License-Identifier: Apache-2.0
-; The 256 entry stubs of a 32-bit guest (16 bytes each), the common path to trap_dispatch with a struct regs
-; on the stack, and the register pair behind CATCH.
+; The common path of a 32-bit guest from its entry stubs to trap_dispatch with a struct regs on the stack, and the
+; register pair behind CATCH.
 bits 32
-extern trap_dispatch
-global trap_stubs, trap_jump_save, trap_jump
+%include "tests/guest/lib/trap.inc"
+; The last of struct regs (trap.h) is pushed first.
+%define REGS eax, ebx, ecx, edx, esi, edi, ebp, ds, es, fs, gs
 
-section .text
-align 16
-trap_stubs:
-%assign vector 0
-%rep 256
-	align 16
-%if vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30
-%else
-	push 0
-%endif
-	push strict dword vector
-	jmp near trap_common
-%assign vector vector + 1
-%endrep
-
-align 16
 trap_common:
-	push eax
-	push ebx
-	push ecx
-	push edx
-	push esi
-	push edi
-	push ebp
-	push ds
-	push es
-	push fs
-	push gs
+	PUSH_ALL REGS
 	mov eax, 0x10
 	mov ds, eax
 	mov es, eax
@@ -45,17 +20,7 @@ trap_common:
 	cld
 	call trap_dispatch
 	mov esp, ebp
-	pop gs
-	pop fs
-	pop es
-	pop ds
-	pop ebp
-	pop edi
-	pop esi
-	pop edx
-	pop ecx
-	pop ebx
-	pop eax
+	POP_ALL REGS
 	add esp, 8
 	iretd
 

@@ -1,42 +1,15 @@
 ; SPDX-License-Identifier: Apache-2.0
-; The 256 entry stubs of a 64-bit guest (16 bytes each, so that their addresses are a product), the common
-; path to trap_dispatch with a struct regs on the stack, and the register pair behind CATCH.
+; The common path of a 64-bit guest from its entry stubs to trap_dispatch with a struct regs on the stack, and the
+; register pair behind CATCH.
 bits 64
-extern trap_dispatch
-global trap_stubs, trap_jump_save, trap_jump, trap_return
+%include "tests/guest/lib/trap.inc"
+global trap_return
 
-section .text
-align 16
-trap_stubs:
-%assign vector 0
-%rep 256
-	align 16
-%if vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30
-%else
-	push 0
-%endif
-	push strict dword vector
-	jmp near trap_common
-%assign vector vector + 1
-%endrep
+; The last of struct regs (trap.h) is pushed first.
+%define REGS rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15
 
-align 16
 trap_common:
-	push rax
-	push rbx
-	push rcx
-	push rdx
-	push rsi
-	push rdi
-	push rbp
-	push r8
-	push r9
-	push r10
-	push r11
-	push r12
-	push r13
-	push r14
-	push r15
+	PUSH_ALL REGS
 	mov rdi, rsp
 	mov rbp, rsp
 	and rsp, -16
@@ -44,21 +17,7 @@ trap_common:
 	call trap_dispatch
 	mov rsp, rbp
 trap_return:
-	pop r15
-	pop r14
-	pop r13
-	pop r12
-	pop r11
-	pop r10
-	pop r9
-	pop r8
-	pop rbp
-	pop rdi
-	pop rsi
-	pop rdx
-	pop rcx
-	pop rbx
-	pop rax
+	POP_ALL REGS
 	add rsp, 16
 	iretq
 

@@ -108,6 +108,7 @@ KERNEL_C := \
 	arch/x86/guest/load.c \
 	arch/x86/guest/report.c \
 	arch/x86/guest/record.c \
+	arch/x86/guest/reset.c \
 	arch/x86/guest/save.c \
 	arch/x86/guest/arch.c \
 	arch/x86/svm/setup.c \
@@ -116,6 +117,7 @@ KERNEL_C := \
 	arch/x86/svm/event.c \
 	arch/x86/svm/length.c \
 	arch/x86/svm/exit.c \
+	arch/x86/svm/report.c \
 	arch/x86/svm/ops.c \
 	arch/x86/vmx/setup.c \
 	arch/x86/vmx/vcpu.c \

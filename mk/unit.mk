@@ -118,8 +118,9 @@ names_SRC = boot/efi/names.c
 UNIT += image
 image_SRC = boot/efi/image.c kernel/lib/elf.c kernel/lib/source.c kernel/lib/fmt.c
 
-UNIT += guest_event
+UNIT += guest_event guest_reset
 guest_event_SRC = arch/x86/guest/event.c
+guest_reset_SRC = arch/x86/guest/reset.c arch/x86/svm/vcpu.c arch/x86/svm/state.c $(FRAMES_SRC)
 UNIT += guest_cr
 guest_cr_SRC = $(addprefix arch/x86/guest/,cr.c cpuid.c record.c walk.c) arch/x86/cpu/features.c $(GMEM_SRC)
 UNIT += mitigate
@@ -129,7 +130,7 @@ guest_walk_SRC = arch/x86/guest/walk.c $(GMEM_SRC)
 UNIT += svm_exit
 svm_exit_SRC = $(addprefix arch/x86/svm/,exit.c event.c length.c state.c vcpu.c) kernel/lib/log.c kernel/lib/fmt.c $(GMEM_SRC)
 UNIT += svm_asid
-svm_asid_SRC = arch/x86/svm/vcpu.c arch/x86/svm/state.c kernel/lib/log.c kernel/lib/fmt.c $(FRAMES_SRC)
+svm_asid_SRC = arch/x86/svm/vcpu.c arch/x86/svm/state.c $(FRAMES_SRC)
 
 UNIT += vmx_check
 vmx_check_SRC = arch/x86/vmx/check.c

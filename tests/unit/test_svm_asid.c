@@ -121,26 +121,10 @@ static void svm_flush_by_asid_leaves_no_stale_translation(void **state) {
 	random_runs(true);
 }
 
-static void svm_vcpu_reset_keeps_the_cache_on(void **state) {
-	(void)state;
-	struct vm vm = {0};
-	struct arch_vcpu arch = {0};
-	struct vcpu vcpu = {.vm = &vm, .arch = &arch};
-	struct guest_sregs s;
-	assert_int_equal(svm_vcpu_create(&vcpu), 0);
-	svm_vcpu_reset(&vcpu);
-	assert_int_equal(vmcb_of(&vcpu)->cr0 & (CR0_CD | CR0_NW), 0);
-	svm_sregs_get(&vcpu, &s);
-	assert_int_equal(s.cr0, CR0_ET | CR0_CD | CR0_NW); // what the guest reads (APM vol. 2, table 14-1)
-	assert_true((vmcb_of(&vcpu)->intercept_cr_read & 1) != 0);
-	svm_vcpu_destroy(&vcpu);
-}
-
 int main(void) {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(svm_flush_with_new_asids_leaves_no_stale_translation),
 	    cmocka_unit_test(svm_flush_by_asid_leaves_no_stale_translation),
-	    cmocka_unit_test(svm_vcpu_reset_keeps_the_cache_on),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -143,7 +143,12 @@ enum msr {
 // the same bits in 12 (converted in svm/).
 #define SEG_TYPE_MASK 0xfu
 #define SEG_TYPE_ACCESSED BIT32(0) // code and data
+#define SEG_TYPE_WRITABLE BIT32(1) // data
+#define SEG_TYPE_READABLE BIT32(1) // code
 #define SEG_TYPE_BUSY BIT32(1)     // TSS
+#define SEG_TYPE_CODE BIT32(3)
+#define SEG_TYPE_LDT 2u
+#define SEG_TYPE_TSS_BUSY 11u // 32 and 64 bits
 #define SEG_S BIT32(4)
 #define SEG_DPL_SHIFT 5u
 #define SEG_P BIT32(7)
@@ -152,6 +157,9 @@ enum msr {
 #define SEG_DB BIT32(14)
 #define SEG_G BIT32(15)
 #define SEG_UNUSABLE BIT32(16)
+// What a load of a present segment of ring 0 leaves, without size and granularity.
+#define SEG_ACCESS_DATA (SEG_P | SEG_S | SEG_TYPE_WRITABLE | SEG_TYPE_ACCESSED)
+#define SEG_ACCESS_CODE (SEG_P | SEG_S | SEG_TYPE_CODE | SEG_TYPE_READABLE | SEG_TYPE_ACCESSED)
 
 #define APIC_BASE_BSP BIT64(8)
 #define APIC_BASE_X2 BIT64(10)

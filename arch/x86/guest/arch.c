@@ -13,6 +13,7 @@
 #include "arch/x86/guest/ops.h"
 #include "arch/x86/guest/pvclock.h"
 #include "arch/x86/guest/record.h"
+#include "arch/x86/guest/reset.h"
 #include "kernel/lib/fmt.h"
 #include "kernel/lib/string.h"
 #include "kernel/memory.h"
@@ -138,7 +139,7 @@ static void vcpu_reset(struct vcpu *vcpu) {
 	for (unsigned i = 0; i < FETCH_WALKS; i++) arch->fetch[i].linear_page = FETCH_WALK_NONE;
 	msr_reset(vcpu);
 	fpu_reset(arch);
-	ops->vcpu_reset(vcpu);
+	reset_registers(vcpu);
 	__atomic_store_n(&vcpu->requests, 0, __ATOMIC_RELAXED);
 	vcpu->state = VCPU_READY;
 }
@@ -185,8 +186,10 @@ void vm_vcpu_init_signal(struct vm *vm, unsigned vcpu_id) {
 void vm_vcpu_startup(struct vm *vm, unsigned vcpu_id, uint8_t vector) {
 	struct vcpu *vcpu = vm->vcpu[vcpu_id];
 	if (vcpu->state != VCPU_WAIT_SIPI) return; // ignored, SDM vol. 3, 8.4.2
-	struct guest_segment cs = {
-	    .base = (uint64_t)vector << 12, .limit = 0xffff, .access = 0x9b, .selector = (uint16_t)(vector << 8)};
+	struct guest_segment cs = {.base = (uint64_t)vector << 12,
+	                           .limit = 0xffff,
+	                           .access = SEG_ACCESS_CODE,
+	                           .selector = (uint16_t)(vector << 8)};
 	ops->seg_set(vcpu, SEG_CS, &cs);
 	ops->rip_set(vcpu, 0);
 	vcpu->state = VCPU_READY;

@@ -44,8 +44,8 @@ static struct guest_segment flat(uint16_t selector, uint32_t access) {
 	return (struct guest_segment){.limit = UINT32_MAX, .access = access, .selector = selector};
 }
 
-#define ACCESS_CODE (0xbu | SEG_S | SEG_P | SEG_G)
-#define ACCESS_DATA (0x3u | SEG_S | SEG_P | SEG_G | SEG_DB)
+#define ACCESS_CODE (SEG_ACCESS_CODE | SEG_G)
+#define ACCESS_DATA (SEG_ACCESS_DATA | SEG_G | SEG_DB)
 
 static void entry_state(struct vcpu *vcpu, const struct load_entry *e) {
 	struct guest_sregs s;

@@ -13,6 +13,7 @@
 #include "arch/x86/guest/msrlist.h"
 #include "arch/x86/guest/ops.h"
 #include "arch/x86/guest/pvclock.h"
+#include "arch/x86/guest/reset.h"
 #include "kernel/arch.h"
 #include "kernel/vintc.h"
 
@@ -22,7 +23,6 @@ const uint32_t msrlist_direct[] = {
 };
 const unsigned msrlist_direct_count = array_count(msrlist_direct);
 
-#define PAT_RESET UINT64_C(0x0007040600070406)
 #define MTRR_CAP_VALUE (MTRR_VAR_MAX | BIT64(8) /* fixed ranges */ | BIT64(10) /* WC */)
 #define MTRR_DEF_ENABLE BIT64(11)
 #define MTRR_DEF_FIXED BIT64(10)

@@ -24,7 +24,8 @@ struct vendor_ops {
 	void (*vm_destroy)(struct vm *vm);
 	int (*vcpu_create)(struct vcpu *vcpu);
 	void (*vcpu_destroy)(struct vcpu *vcpu);
-	// The power-on state (SDM vol. 3, table 9-1).
+	// Empties it: controls as at creation, no event, no shadow, registers without meaning. guest/reset.c or a record
+	// gives them theirs.
 	void (*vcpu_reset)(struct vcpu *vcpu);
 	// What of the backend's state stays in the CPU while the vCPU owns it: in, and out again.
 	void (*vcpu_load)(struct vcpu *vcpu);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The x86 half of a VM and of a vCPU. The first fields of struct arch_vcpu are known to the backends'
-// enter.asm.
+// The x86 half of a VM and of a vCPU. The first fields of struct arch_vcpu are known to enter.inc.
 #pragma once
 
 #include "arch/x86/emul/emul.h"
@@ -70,7 +69,7 @@ struct arch_vcpu {
 	uint64_t host_pa;  // +136  host VMCB (SVM)
 	uint64_t launched; // +144  VMRESUME instead of VMLAUNCH (VMX)
 	uint64_t cr2;      // +152  guest CR2 (VMX; SVM keeps it in the VMCB)
-	struct vcpu *vcpu;
+	struct vcpu *vcpu; // +160
 	struct vdev *lapic;
 	void *vendor; // struct svm_vcpu / vmx_vcpu
 	void *block;  // the VMCB (SVM)
@@ -93,7 +92,8 @@ struct arch_vcpu {
 	void *fpu; // XSAVE area, 64-byte aligned, features.xsave_bytes
 };
 
-_Static_assert(offsetof(struct arch_vcpu, enter_pa) == 128, "known to enter.asm");
-_Static_assert(offsetof(struct arch_vcpu, host_pa) == 136, "known to enter.asm");
-_Static_assert(offsetof(struct arch_vcpu, launched) == 144, "known to enter.asm");
-_Static_assert(offsetof(struct arch_vcpu, cr2) == 152, "known to enter.asm");
+_Static_assert(offsetof(struct arch_vcpu, enter_pa) == 128, "known to enter.inc");
+_Static_assert(offsetof(struct arch_vcpu, host_pa) == 136, "known to enter.inc");
+_Static_assert(offsetof(struct arch_vcpu, launched) == 144, "known to enter.inc");
+_Static_assert(offsetof(struct arch_vcpu, cr2) == 152, "known to enter.inc");
+_Static_assert(offsetof(struct arch_vcpu, vcpu) == 160, "known to enter.inc");

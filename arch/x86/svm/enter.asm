@@ -8,19 +8,9 @@
 ; GIF = 0 keeps NMIs out (an #MC would still find a valid IDT and GDT, but the guest's TR).
 default rel
 bits 64
+%include "arch/x86/guest/enter.inc"
 
 extern svm_exit
-
-VCPU_RAX     equ 0 * 8
-VCPU_RCX     equ 1 * 8
-VCPU_RDX     equ 2 * 8
-VCPU_RBX     equ 3 * 8
-VCPU_RBP     equ 5 * 8
-VCPU_RSI     equ 6 * 8
-VCPU_RDI     equ 7 * 8
-VCPU_R8      equ 8 * 8
-VCPU_VMCB_PA equ 128
-VCPU_HOST_PA equ 136
 
 section .text
 global svm_enter
@@ -29,41 +19,16 @@ svm_enter:
 	mov rsp, rsi
 	push rdi
 	push qword [rdi + VCPU_HOST_PA]
-	mov rax, [rdi + VCPU_VMCB_PA]
+	mov rax, [rdi + VCPU_ENTER_PA]
 	vmload
-	mov rcx, [rdi + VCPU_RCX]
-	mov rdx, [rdi + VCPU_RDX]
-	mov rbx, [rdi + VCPU_RBX]
-	mov rbp, [rdi + VCPU_RBP]
-	mov rsi, [rdi + VCPU_RSI]
-	mov r8,  [rdi + VCPU_R8]
-	mov r9,  [rdi + VCPU_R8 + 8]
-	mov r10, [rdi + VCPU_R8 + 16]
-	mov r11, [rdi + VCPU_R8 + 24]
-	mov r12, [rdi + VCPU_R8 + 32]
-	mov r13, [rdi + VCPU_R8 + 40]
-	mov r14, [rdi + VCPU_R8 + 48]
-	mov r15, [rdi + VCPU_R8 + 56]
-	mov rdi, [rdi + VCPU_RDI]
+	GUEST_GPRS_LOAD
 	vmrun
 	vmsave                       ; RAX holds the VMCB's address again
 	mov rax, rdi
 	mov rdi, [rsp + 8]
 	mov [rdi + VCPU_RDI], rax
 	pop rax                      ; host block
-	mov [rdi + VCPU_RCX], rcx
-	mov [rdi + VCPU_RDX], rdx
-	mov [rdi + VCPU_RBX], rbx
-	mov [rdi + VCPU_RBP], rbp
-	mov [rdi + VCPU_RSI], rsi
-	mov [rdi + VCPU_R8], r8
-	mov [rdi + VCPU_R8 + 8], r9
-	mov [rdi + VCPU_R8 + 16], r10
-	mov [rdi + VCPU_R8 + 24], r11
-	mov [rdi + VCPU_R8 + 32], r12
-	mov [rdi + VCPU_R8 + 40], r13
-	mov [rdi + VCPU_R8 + 48], r14
-	mov [rdi + VCPU_R8 + 56], r15
+	GUEST_GPRS_SAVE
 	vmload
 	cli
 	stgi

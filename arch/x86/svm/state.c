@@ -110,6 +110,7 @@ void svm_cr0_set(struct vcpu *vcpu, uint64_t cr0) {
 }
 void svm_cr3_set(struct vcpu *vcpu, uint64_t cr3) { vmcb_of(vcpu)->cr3 = cr3; }
 void svm_cr4_set(struct vcpu *vcpu, uint64_t cr4) { vmcb_of(vcpu)->cr4 = cr4; }
+// VMRUN demands SVME (APM vol. 2, 15.5.1); the guest does not see it.
 void svm_efer_set(struct vcpu *vcpu, uint64_t efer) { vmcb_of(vcpu)->efer = efer | EFER_SVME; }
 
 static uint64_t *msr_field(struct vmcb *v, uint32_t msr) {

@@ -55,6 +55,7 @@ extern struct asid_pool svm_asid_pool[CPU_MAX];
 void svm_asid_take(struct svm_vcpu *svm, struct asid_pool *pool);
 // After a VMRUN whose VMCB asked for a flush.
 void svm_flushed(struct vmcb *v, struct asid_pool *pool);
+// report.c
 __cold void svm_dump(const struct vcpu *vcpu);
 // length.c
 // Length of the exiting instruction on a CPU that does not tell, for those whose opcode the exit code names; 0

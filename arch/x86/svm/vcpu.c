@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// One vCPU's VMCB: creation, the power-on state, address-space ids, the dump.
+// One vCPU's VMCB: creation, its controls, address-space ids.
 #include "arch/x86/svm/svm.h"
 
 #include "arch/x86/cpu/percpu.h"
-#include "kernel/lib/log.h"
 #include "kernel/lib/string.h"
 #include "kernel/memory.h"
 
@@ -80,24 +79,6 @@ static void controls_set(struct vcpu *vcpu, struct vmcb *v) {
 	v->nested_cr3 = vcpu->vm->nested.pt.root.v;
 }
 
-static const struct vmcb_seg data_reset = {.attrib = 0x093, .limit = 0xffff};
-
-// Processor state after reset: APM vol. 2, table 14-1.
-static void state_reset(struct vcpu *vcpu, struct vmcb *v) {
-	v->es = v->ss = v->ds = v->fs = v->gs = data_reset;
-	v->cs = (struct vmcb_seg){.selector = 0xf000, .attrib = 0x09b, .limit = 0xffff, .base = 0xffff0000u};
-	v->gdtr = v->idtr = (struct vmcb_seg){.limit = 0xffff};
-	v->ldtr = (struct vmcb_seg){.attrib = 0x082, .limit = 0xffff};
-	v->tr = (struct vmcb_seg){.attrib = 0x08b, .limit = 0xffff};
-	v->efer = EFER_SVME; // VMRUN demands it (APM vol. 2, 15.5.1); hidden from the guest
-	svm_cr0_set(vcpu, CR0_ET | CR0_CD | CR0_NW);
-	v->dr6 = DR6_FIXED;
-	v->dr7 = DR7_FIXED;
-	v->rflags = RFLAGS_FIXED;
-	v->rip = 0xfff0;
-	v->g_pat = UINT64_C(0x0007040600070406);
-}
-
 void svm_vcpu_reset(struct vcpu *vcpu) {
 	struct svm_vcpu *svm = svm_of(vcpu);
 	memset(svm->vmcb, 0, sizeof *svm->vmcb);
@@ -105,16 +86,4 @@ void svm_vcpu_reset(struct vcpu *vcpu) {
 	svm->nmi_masked = svm->iret_wait = svm->stepping = false;
 	svm->shadow_rip = UINT64_MAX; // no instruction is there
 	controls_set(vcpu, svm->vmcb);
-	state_reset(vcpu, svm->vmcb);
-}
-
-void svm_dump(const struct vcpu *vcpu) {
-	const struct vmcb *v = vmcb_of(vcpu);
-	log_error("svm", "exit code %#llx info1 %#llx info2 %#llx int_info %#llx",
-	          (unsigned long long)v->exit_code, (unsigned long long)v->exit_info1,
-	          (unsigned long long)v->exit_info2, (unsigned long long)v->exit_int_info);
-	log_error("svm", "event_inject %#llx vintr %#llx shadow %#llx asid %u tlb %u nested_cr3 %#llx",
-	          (unsigned long long)v->event_inject, (unsigned long long)v->vintr,
-	          (unsigned long long)v->interrupt_shadow, v->asid, v->tlb_control,
-	          (unsigned long long)v->nested_cr3);
 }

@@ -10,22 +10,12 @@
 ; [vmx_window_start, vmx_window_end) to vmx_window_cancel, where the run loop looks again (arch/x86/cpu/trap.c).
 default rel
 bits 64
+%include "arch/x86/guest/enter.inc"
 
 extern vmx_exit
 extern vmx_enter_failed
 extern vmx_enter_cancelled
 
-VCPU_RAX      equ 0 * 8
-VCPU_RCX      equ 1 * 8
-VCPU_RDX      equ 2 * 8
-VCPU_RBX      equ 3 * 8
-VCPU_RBP      equ 5 * 8
-VCPU_RSI      equ 6 * 8
-VCPU_RDI      equ 7 * 8
-VCPU_R8       equ 8 * 8
-VCPU_LAUNCHED equ 144
-VCPU_CR2      equ 152
-VCPU_VCPU     equ 160
 REQUESTS      equ 16
 CPU_STACK_TOP equ 8
 
@@ -51,20 +41,7 @@ vmx_window_start:
 	jne vmx_window_cancel
 	cmp qword [rdi + VCPU_LAUNCHED], 0
 	mov rax, [rdi + VCPU_RAX]
-	mov rcx, [rdi + VCPU_RCX]
-	mov rdx, [rdi + VCPU_RDX]
-	mov rbx, [rdi + VCPU_RBX]
-	mov rbp, [rdi + VCPU_RBP]
-	mov rsi, [rdi + VCPU_RSI]
-	mov r8,  [rdi + VCPU_R8]
-	mov r9,  [rdi + VCPU_R8 + 8]
-	mov r10, [rdi + VCPU_R8 + 16]
-	mov r11, [rdi + VCPU_R8 + 24]
-	mov r12, [rdi + VCPU_R8 + 32]
-	mov r13, [rdi + VCPU_R8 + 40]
-	mov r14, [rdi + VCPU_R8 + 48]
-	mov r15, [rdi + VCPU_R8 + 56]
-	mov rdi, [rdi + VCPU_RDI]
+	GUEST_GPRS_LOAD
 	je .launch
 	vmresume
 	jmp vmx_window_end
@@ -87,20 +64,8 @@ vmx_exit_entry:
 	push rdi
 	mov rdi, [rsp + 8]
 	mov [rdi + VCPU_RAX], rax
-	mov [rdi + VCPU_RCX], rcx
-	mov [rdi + VCPU_RDX], rdx
-	mov [rdi + VCPU_RBX], rbx
-	mov [rdi + VCPU_RBP], rbp
-	mov [rdi + VCPU_RSI], rsi
 	pop qword [rdi + VCPU_RDI]
-	mov [rdi + VCPU_R8], r8
-	mov [rdi + VCPU_R8 + 8], r9
-	mov [rdi + VCPU_R8 + 16], r10
-	mov [rdi + VCPU_R8 + 24], r11
-	mov [rdi + VCPU_R8 + 32], r12
-	mov [rdi + VCPU_R8 + 40], r13
-	mov [rdi + VCPU_R8 + 48], r14
-	mov [rdi + VCPU_R8 + 56], r15
+	GUEST_GPRS_SAVE
 	mov rax, cr2                 ; before a fault of ours takes its place
 	mov [rdi + VCPU_CR2], rax
 	xor ebp, ebp                 ; end of the backtrace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One vCPU's VMCS: creation, set-up from tables, the power-on state, virtual-processor ids.
+// One vCPU's VMCS: creation, set-up from tables, virtual-processor ids.
 #include "arch/x86/vmx/vmx.h"
 
 #include "arch/x86/cpu/insn.h"
@@ -200,44 +200,14 @@ static const struct field_value control_fields[] = {
     {VMCS_CR0_MASK, ~VMX_CR0_OWNED},
 };
 
-// Processor state after reset (SDM vol. 3, table 9-1). Segments and control registers follow by their setters.
-#define PAT_RESET UINT64_C(0x0007040600070406)
-static const struct field_value reset_fields[] = {
-    {VMCS_GUEST_GDTR_BASE, 0},
-    {VMCS_GUEST_GDTR_LIMIT, 0xffff},
-    {VMCS_GUEST_IDTR_BASE, 0},
-    {VMCS_GUEST_IDTR_LIMIT, 0xffff},
-    {VMCS_GUEST_RIP, 0xfff0},
-    {VMCS_GUEST_RSP, 0},
-    {VMCS_GUEST_RFLAGS, RFLAGS_FIXED},
-    {VMCS_GUEST_DR7, DR7_FIXED},
-    {VMCS_GUEST_DEBUGCTL, 0},
-    {VMCS_GUEST_PENDING_DEBUG, 0},
-    {VMCS_GUEST_INTERRUPTIBILITY, 0},
-    {VMCS_GUEST_ACTIVITY, 0},
-    {VMCS_GUEST_SYSENTER_CS, 0},
-    {VMCS_GUEST_SYSENTER_ESP, 0},
-    {VMCS_GUEST_SYSENTER_EIP, 0},
-    {VMCS_GUEST_PAT, PAT_RESET},
-    {VMCS_GUEST_CR3, 0},
-    {VMCS_GUEST_PDPTE0, 0},
-    {VMCS_GUEST_PDPTE1, 0},
-    {VMCS_GUEST_PDPTE2, 0},
-    {VMCS_GUEST_PDPTE3, 0},
-};
-
-// A constant expression for clang, too.
-#define DATA_RESET                                                                                           \
-	{ .limit = 0xffff, .access = 0x93 }
-static const struct guest_segment segment_reset[SEG_COUNT] = {
-    [SEG_ES] = DATA_RESET,
-    [SEG_CS] = {.base = 0xffff0000u, .limit = 0xffff, .access = 0x9b, .selector = 0xf000},
-    [SEG_SS] = DATA_RESET,
-    [SEG_DS] = DATA_RESET,
-    [SEG_FS] = DATA_RESET,
-    [SEG_GS] = DATA_RESET,
-    [SEG_LDTR] = {.limit = 0xffff, .access = 0x82},
-    [SEG_TR] = {.limit = 0xffff, .access = 0x8b},
+// State that no setter of guest/reset.c or of a record reaches.
+static const struct field_value state_fields[] = {
+    {VMCS_GUEST_RSP, 0},           {VMCS_GUEST_DEBUGCTL, 0},
+    {VMCS_GUEST_PENDING_DEBUG, 0}, {VMCS_GUEST_INTERRUPTIBILITY, 0},
+    {VMCS_GUEST_ACTIVITY, 0},      {VMCS_GUEST_SYSENTER_CS, 0},
+    {VMCS_GUEST_SYSENTER_ESP, 0},  {VMCS_GUEST_SYSENTER_EIP, 0},
+    {VMCS_GUEST_PDPTE0, 0},        {VMCS_GUEST_PDPTE1, 0},
+    {VMCS_GUEST_PDPTE2, 0},        {VMCS_GUEST_PDPTE3, 0},
 };
 
 static void controls_set(struct vcpu *vcpu) {
@@ -277,9 +247,5 @@ void vmx_vcpu_reset(struct vcpu *vcpu) {
 	vmcs_clear(vcpu);
 	vmx_make_current(vcpu);
 	controls_set(vcpu);
-	fields_write(reset_fields, array_count(reset_fields));
-	for (unsigned s = 0; s < SEG_COUNT; s++) vmx_seg_set(vcpu, (enum guest_seg)s, &segment_reset[s]);
-	vmx_efer_set(vcpu, 0);
-	vmx_cr4_set(vcpu, 0);
-	vmx_cr0_set(vcpu, CR0_ET | CR0_CD | CR0_NW);
+	fields_write(state_fields, array_count(state_fields));
 }

@@ -59,7 +59,6 @@ struct vmx_vcpu {
 #define VMX_CR0_OWNED (CR0_MP | CR0_EM | CR0_TS | CR0_WP | CR0_AM)
 
 // Known to enter.asm.
-_Static_assert(offsetof(struct arch_vcpu, vcpu) == 160, "known to enter.asm");
 _Static_assert(offsetof(struct vcpu, requests) == 16, "known to enter.asm");
 
 static inline struct vmx_vcpu *vmx_of(const struct vcpu *vcpu) { return vcpu->arch->vendor; }
@@ -86,6 +85,7 @@ void vmx_flush(struct vcpu *vcpu);
 // Does what was deferred; before an entry.
 void vmx_prepare(struct vcpu *vcpu);
 void vmx_tsc_offset_set(struct vcpu *vcpu, uint64_t offset);
+// report.c
 __cold void vmx_dump(const struct vcpu *vcpu);
 // exit.c
 void vmx_vcpu_enter(struct vcpu *vcpu);

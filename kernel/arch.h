@@ -10,8 +10,13 @@ struct arch_why {
 	char text[160];
 };
 
-// Picks the backend (VMX or SVM) from CPUID, checks what it needs and turns it on, on the boot CPU.
-__must_check int arch_init(struct arch_why *why);
+// The optional features of the CPUs' virtualisation by name (the option off=): the bit that stands for the one named
+// name[0 .. len-1], 0 when there is none; all names, separated by blanks.
+uint64_t arch_feature_bit(const char *name, size_t len);
+void arch_feature_names(char *text, size_t bytes);
+// Picks the backend (VMX or SVM) from CPUID, checks what it needs and turns it on, on the boot CPU. The features in
+// features_off (bits of arch_feature_bit) are treated as if the CPU had them not.
+__must_check int arch_init(uint64_t features_off, struct arch_why *why);
 // "SVM" / "VMX", for the log.
 const char *arch_backend_name(void);
 

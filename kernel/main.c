@@ -212,10 +212,10 @@ __attribute__((no_stack_protector)) noreturn void kernel_entry(uint64_t record, 
 	find_platform();
 	bring_up_interrupts();
 	bring_up_clock();
-	if (arch_init(&why) < 0) refuse(why.text);
-	log_info("arch", "%s", arch_backend_name());
 	if (bootfile_init(&boot) < 0) refuse("the boot files cannot be mapped");
 	read_options();
+	if (arch_init(option.features_off, &why) < 0) refuse(why.text);
+	log_info("arch", "%s", arch_backend_name());
 	read_config();
 	start_console();
 	uint64_t own_bytes = memory_own_bytes(); // then what the VM takes

@@ -2,6 +2,7 @@
 // One table of the options there are.
 #include "kernel/option.h"
 
+#include "kernel/arch.h"
 #include "kernel/lib/err.h"
 #include "kernel/lib/fmt.h"
 #include "kernel/lib/string.h"
@@ -40,12 +41,26 @@ static bool stress_fault_read(struct option *o, struct word value) {
 	return false;
 }
 
+// Names, separated by commas; those of several words add up.
+static bool off_read(struct option *o, struct word value) {
+	for (size_t at = 0; at <= value.len;) {
+		size_t end = at;
+		while (end < value.len && value.text[end] != ',') end++;
+		uint64_t bit = arch_feature_bit(value.text + at, end - at);
+		if (bit == 0) return false;
+		o->features_off |= bit;
+		at = end + 1;
+	}
+	return true;
+}
+
 static const struct {
 	const char *prefix, *usage;
 	bool (*read)(struct option *o, struct word value);
 } table[] = {
     {"stress=save:", "stress=save:N with N from 1 to 1000000000", stress_save_read},
     {"stress=fault:", "stress=fault:KIND with KIND ud, pf, stack or assert", stress_fault_read},
+    {"off=", "off=NAME,NAME... with NAME", off_read},
 };
 
 static bool starts_with(struct word w, const char *prefix, size_t len) {
@@ -53,6 +68,16 @@ static bool starts_with(struct word w, const char *prefix, size_t len) {
 }
 
 #define SHOWN_MAX 40
+#define OPTION_OFF (array_count(table) - 1) // the last row
+
+// The line's end: how the words are written, or how this one is. Only the features' names come from elsewhere.
+static void usage_append(struct option_why *why, size_t at, unsigned first, unsigned last) {
+	for (unsigned i = first; i <= last; i++)
+		at += fmt_print(why->text + at, sizeof why->text - at, i > first ? ", %s" : "%s", table[i].usage);
+	if (last != OPTION_OFF) return;
+	at += fmt_print(why->text + at, sizeof why->text - at, " ");
+	arch_feature_names(why->text + at, sizeof why->text - at);
+}
 
 static int word_take(struct option *o, struct word w, struct option_why *why) {
 	int shown = w.len > SHOWN_MAX ? SHOWN_MAX : (int)w.len;
@@ -60,12 +85,13 @@ static int word_take(struct option *o, struct word w, struct option_why *why) {
 		size_t len = strlen(table[i].prefix);
 		if (!starts_with(w, table[i].prefix, len)) continue;
 		if (table[i].read(o, (struct word){.text = w.text + len, .len = w.len - len})) return 0;
-		fmt_print(why->text, sizeof why->text, "option \"%.*s\": allowed is %s", shown, w.text,
-		          table[i].usage);
+		usage_append(
+		    why, fmt_print(why->text, sizeof why->text, "option \"%.*s\": allowed is ", shown, w.text), i, i);
 		return -ERR_INVAL;
 	}
-	fmt_print(why->text, sizeof why->text, "unknown option \"%.*s\": there is %s and %s", shown, w.text,
-	          table[0].usage, table[1].usage);
+	usage_append(why,
+	             fmt_print(why->text, sizeof why->text, "unknown option \"%.*s\": there is ", shown, w.text),
+	             0, OPTION_OFF);
 	return -ERR_INVAL;
 }
 

@@ -19,11 +19,12 @@ enum option_fault {
 
 struct option {
 	uint32_t stress_fault; // stress=fault:KIND: enum option_fault, at the tenth entry
+	uint64_t features_off; // off=NAME,NAME...: bits of arch_feature_bit
 	uint32_t stress_save;  // stress=save:N: save, reset and load each VM's state every N entries; 0: never
 };
 
 struct option_why {
-	char text[192];
+	char text[480];
 };
 
 // Adds the words of text[0 .. bytes-1], separated by blanks, tabs and line ends, to *option; the last of a name wins.

@@ -102,6 +102,7 @@ KERNEL_C := \
 	arch/x86/guest/pvclock.c \
 	arch/x86/guest/event.c \
 	arch/x86/guest/exit.c \
+	arch/x86/guest/feature.c \
 	arch/x86/guest/board.c \
 	arch/x86/guest/acpi_tables.c \
 	$(BUILD)/gen/dsdt.c \

@@ -122,7 +122,7 @@ UNIT += guest_event guest_reset
 guest_event_SRC = arch/x86/guest/event.c
 guest_reset_SRC = arch/x86/guest/reset.c arch/x86/svm/vcpu.c arch/x86/svm/state.c $(FRAMES_SRC)
 UNIT += guest_cr
-guest_cr_SRC = $(addprefix arch/x86/guest/,cr.c cpuid.c record.c walk.c) arch/x86/cpu/features.c $(GMEM_SRC)
+guest_cr_SRC = $(addprefix arch/x86/guest/,cr.c cpuid.c feature.c record.c walk.c) arch/x86/cpu/features.c $(GMEM_SRC) kernel/lib/fmt.c
 UNIT += mitigate
 mitigate_SRC = arch/x86/cpu/mitigate.c kernel/lib/log.c kernel/lib/fmt.c
 UNIT += guest_walk
@@ -139,7 +139,7 @@ UNIT += acpi_tables
 acpi_tables_SRC = arch/x86/guest/acpi_tables.c $(BUILD)/gen/dsdt.c
 
 UNIT += option record
-option_SRC = kernel/option.c kernel/lib/fmt.c
+option_SRC = kernel/option.c arch/x86/guest/feature.c kernel/lib/fmt.c
 record_SRC = arch/x86/guest/record.c
 
 UNIT += save smp quiesce

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The hypervisor's own command line.
+#include "arch/x86/guest/feature.h"
+#include "kernel/arch.h"
+#include "kernel/lib/bits.h"
 #include "kernel/option.h"
 #include "kernel/lib/err.h"
 #include "tests/unit/support.h"
@@ -43,7 +46,8 @@ static void option_parse_known_words_are_taken(void **state) {
 }
 
 #define USAGE "stress=save:N with N from 1 to 1000000000"
-#define FAULT " and stress=fault:KIND with KIND ud, pf, stack or assert"
+#define FAULT ", stress=fault:KIND with KIND ud, pf, stack or assert"
+#define OFF "off=NAME,NAME... with NAME"
 
 static void option_parse_bad_value_is_named(void **state) {
 	(void)state;
@@ -68,13 +72,78 @@ static void option_parse_fault_kind_is_taken_or_named(void **state) {
 	        "option \"stress=fault:u\": allowed is stress=fault:KIND with KIND ud, pf, stack or assert");
 }
 
+// The line ends with the features' names, all of them.
+static void refuses_with_names(const char *text, const char *line) {
+	struct option option = {0};
+	struct option_why why;
+	char whole[sizeof why.text], names[sizeof why.text];
+	feature_names(UINT64_MAX, FEATURE_BOTH, names, sizeof names);
+	assert_in_range(snprintf(whole, sizeof whole, "%s %s", line, names), 0, sizeof whole - 1);
+	assert_int_equal(parse(text, &option, &why), -ERR_INVAL);
+	assert_string_equal(why.text, whole);
+}
+
 static void option_parse_unknown_word_is_named(void **state) {
 	(void)state;
-	refuses("quiet", "unknown option \"quiet\": there is " USAGE FAULT);
-	refuses("stress=save:4 stress", "unknown option \"stress\": there is " USAGE FAULT);
-	refuses("Stress=save:4", "unknown option \"Stress=save:4\": there is " USAGE FAULT);
-	refuses("aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeee",
-	        "unknown option \"aaaaaaaaaabbbbbbbbbbccccccccccdddddddddd\": there is " USAGE FAULT);
+	refuses_with_names("quiet", "unknown option \"quiet\": there is " USAGE FAULT ", " OFF);
+	refuses_with_names("stress=save:4 stress", "unknown option \"stress\": there is " USAGE FAULT ", " OFF);
+	refuses_with_names("Stress=save:4", "unknown option \"Stress=save:4\": there is " USAGE FAULT ", " OFF);
+	refuses_with_names("aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeee",
+	                   "unknown option \"aaaaaaaaaabbbbbbbbbbccccccccccdddddddddd\": there is " USAGE FAULT
+	                   ", " OFF);
+}
+
+static void features_off(const char *text, uint64_t mask) {
+	struct option option = {0};
+	struct option_why why;
+	assert_int_equal(parse(text, &option, &why), 0);
+	assert_int_equal(option.features_off, mask);
+}
+
+static void option_parse_off_names_features(void **state) {
+	(void)state;
+	features_off("off=vpid", BIT64(FEATURE_VPID));
+	features_off("off=vpid,ept-1g,next-rip",
+	             BIT64(FEATURE_VPID) | BIT64(FEATURE_EPT_1G) | BIT64(FEATURE_NEXT_RIP));
+	features_off("off=vpid off=rdtscp stress=save:2", BIT64(FEATURE_VPID) | BIT64(FEATURE_RDTSCP));
+}
+
+static void option_parse_off_of_no_feature_is_named(void **state) {
+	(void)state;
+	static const char *const bad[] = {"off=",      "off=vpi",          "off=vpidd", "off=vpid,",
+	                                  "off=,vpid", "off=vpid,,ept-ad", "off=VPID"};
+	for (unsigned i = 0; i < array_count(bad); i++) {
+		char line[128];
+		snprintf(line, sizeof line, "option \"%s\": allowed is " OFF, bad[i]);
+		refuses_with_names(bad[i], line);
+	}
+}
+
+// A name stands once, in the letters an option can have, and finds its own bit.
+static void arch_feature_bit_of_every_name_is_its_own(void **state) {
+	(void)state;
+	char names[sizeof(struct option_why)];
+	unsigned count = 0;
+	arch_feature_names(names, sizeof names);
+	for (char *rest = names, *name; (name = strsep(&rest, " ")) != NULL; count++) {
+		assert_int_equal(arch_feature_bit(name, strlen(name)), BIT64(count));
+		assert_int_equal(strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-"), strlen(name));
+	}
+	assert_int_equal(count, FEATURE_COUNT);
+}
+
+static void feature_names_are_those_of_mask_and_vendor(void **state) {
+	(void)state;
+	char names[64];
+	uint64_t mask = BIT64(FEATURE_VPID) | BIT64(FEATURE_RDTSCP) | BIT64(FEATURE_NEXT_RIP);
+	feature_names(mask, FEATURE_VMX, names, sizeof names);
+	assert_string_equal(names, "vpid rdtscp");
+	feature_names(mask, FEATURE_SVM, names, sizeof names);
+	assert_string_equal(names, "rdtscp next-rip");
+	feature_names(0, FEATURE_BOTH, names, sizeof names);
+	assert_string_equal(names, "");
+	feature_names(mask, FEATURE_BOTH, names, 6);
+	assert_string_equal(names, "vpid ");
 }
 
 int main(void) {
@@ -84,6 +153,10 @@ int main(void) {
 	    cmocka_unit_test(option_parse_bad_value_is_named),
 	    cmocka_unit_test(option_parse_fault_kind_is_taken_or_named),
 	    cmocka_unit_test(option_parse_unknown_word_is_named),
+	    cmocka_unit_test(option_parse_off_names_features),
+	    cmocka_unit_test(option_parse_off_of_no_feature_is_named),
+	    cmocka_unit_test(arch_feature_bit_of_every_name_is_its_own),
+	    cmocka_unit_test(feature_names_are_those_of_mask_and_vendor),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

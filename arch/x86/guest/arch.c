@@ -9,24 +9,34 @@
 #include "arch/x86/guest/board.h"
 #include "arch/x86/guest/cpuid.h"
 #include "arch/x86/guest/event.h"
+#include "arch/x86/guest/feature.h"
 #include "arch/x86/guest/msr.h"
 #include "arch/x86/guest/ops.h"
 #include "arch/x86/guest/pvclock.h"
 #include "arch/x86/guest/record.h"
 #include "arch/x86/guest/reset.h"
 #include "kernel/lib/fmt.h"
+#include "kernel/lib/log.h"
 #include "kernel/lib/string.h"
 #include "kernel/memory.h"
 #include "kernel/vintc.h"
 
 const struct vendor_ops *ops;
 
-int arch_init(struct arch_why *why) {
+static __cold void log_features_off(uint64_t mask) {
+	char names[LOG_LINE_BYTES];
+	feature_names(mask, features.svm ? FEATURE_SVM : FEATURE_VMX, names, sizeof names);
+	if (names[0] != '\0') log_info("arch", "off by option: %s", names);
+}
+
+int arch_init(uint64_t features_off, struct arch_why *why) {
 	if (!features.svm && !features.vmx) {
 		fmt_print(why->text, sizeof why->text,
 		          "CPU \"%s\" has neither VMX nor SVM (CPUID 1 ECX.VMX, 8000_0001 ECX.SVM)", features.brand);
 		return -ERR_UNSUP;
 	}
+	feature_off_set(features_off);
+	log_features_off(features_off);
 	ops = features.svm ? &svm_ops : &vmx_ops;
 	int err = ops->probe(why);
 	return err < 0 ? err : ops->cpu_enable(why);
@@ -111,7 +121,7 @@ void arch_vcpu_load(struct vcpu *vcpu) {
 		fxrstor64(arch->fpu);
 	}
 	write_dr0_3(arch->dr);
-	if (features.rdtscp) wrmsr(MSR_TSC_AUX, arch->tsc_aux);
+	if (guest_features.rdtscp) wrmsr(MSR_TSC_AUX, arch->tsc_aux);
 	ops->vcpu_load(vcpu);
 }
 

@@ -5,6 +5,7 @@
 
 #include "arch/x86/cpu/features.h"
 #include "arch/x86/cpu/insn.h"
+#include "arch/x86/guest/feature.h"
 #include "arch/x86/guest/insn.h"
 #include "arch/x86/guest/ops.h"
 #include "kernel/abi/hypercall.h"
@@ -31,8 +32,9 @@
 #define LEAF7_EBX_NOT BIT32(22)
 #define LEAF7_ECX                                                                                            \
 	(BIT32(1) /* VBMI */ | CPUID7_ECX_UMIP | BIT32(6) /* VBMI2 */ |                                          \
-	 MASK64(12, 8) /* GFNI VAES VPCLMUL VNNI BITALG */ | BIT32(14) /* VPOPCNTDQ */ | BIT32(22) /* RDPID */ | \
+	 MASK64(12, 8) /* GFNI VAES VPCLMUL VNNI BITALG */ | BIT32(14) /* VPOPCNTDQ */ | LEAF7_ECX_RDPID |       \
 	 BIT32(27) /* MOVDIRI */)
+#define LEAF7_ECX_RDPID BIT32(22)
 #define LEAF7_EDX                                                                                            \
 	(BIT32(4) /* FSRM */ | BIT32(8) /* VP2INTERSECT */ | BIT32(10) /* MD_CLEAR */ | BIT32(14) /* SERIALIZE */)
 #define LEAF81_ECX                                                                                           \
@@ -134,6 +136,7 @@ static __cold void add_basic(struct cpuid_model *m, unsigned vcpus) {
 		e->ebx = (e->ebx & (uint32_t)LEAF7_EBX & ~LEAF7_EBX_NOT) | CPUID7_EBX_TSC_ADJUST;
 		e->ecx &= (uint32_t)LEAF7_ECX;
 		e->edx &= LEAF7_EDX;
+		if (!guest_features.rdtscp) e->ecx &= ~LEAF7_ECX_RDPID;
 		if (!features.xsave) e->ebx &= ~(BIT32(5) | (uint32_t)MASK64(17, 16) | (uint32_t)MASK64(31, 30));
 	}
 	add_topology(m, vcpus);
@@ -148,6 +151,7 @@ static __cold void add_extended(struct cpuid_model *m) {
 	e = add_host(m, 0x80000001u, 0, false);
 	e->ecx &= LEAF81_ECX;
 	e->edx &= (uint32_t)LEAF81_EDX;
+	if (!guest_features.rdtscp) e->edx &= ~CPUID81_EDX_RDTSCP;
 	for (uint32_t leaf = 0x80000002u; leaf <= 0x80000006u && leaf <= m->max_extended; leaf++)
 		add_host(m, leaf, 0, false);
 	if (m->max_extended < 0x80000008u) return;

@@ -9,6 +9,7 @@
 #include "arch/x86/guest/cpuid.h"
 #include "arch/x86/guest/cr.h"
 #include "arch/x86/guest/event.h"
+#include "arch/x86/guest/feature.h"
 #include "arch/x86/guest/insn.h"
 #include "arch/x86/guest/msrlist.h"
 #include "arch/x86/guest/ops.h"
@@ -120,7 +121,7 @@ static bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value) {
 	case MSR_APIC_BASE: *value = vlapic_base_read(a->lapic); return true;
 	case MSR_TSC_DEADLINE: *value = vlapic_deadline_read(a->lapic); return true;
 	case MSR_TSC_ADJUST: *value = a->tsc_adjust; return true;
-	case MSR_TSC_AUX: *value = a->tsc_aux; return features.rdtscp;
+	case MSR_TSC_AUX: *value = a->tsc_aux; return guest_features.rdtscp;
 	case MSR_MISC_ENABLE: *value = a->misc_enable; return features.vendor == CPU_VENDOR_INTEL;
 	case MSR_PAT: *value = a->pat; return true;
 	case MSR_EFER:
@@ -183,7 +184,7 @@ static bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
 	case MSR_TSC: return tsc_write(vcpu, value);
 	case MSR_TSC_ADJUST: return tsc_adjust_write(vcpu, value);
 	case MSR_TSC_AUX:
-		if (value > UINT32_MAX || !features.rdtscp) return false;
+		if (value > UINT32_MAX || !guest_features.rdtscp) return false;
 		a->tsc_aux = value;
 		wrmsr(MSR_TSC_AUX, value); // RDTSCP and RDPID read the hardware's
 		return true;

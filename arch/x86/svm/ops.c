@@ -11,7 +11,7 @@
 static const struct pt_format *nested_format(void) { return &npt_format; }
 // Nested paging has the host's own paging depth (APM vol. 2, 15.25.3).
 static uint8_t nested_levels(void) { return (read_cr4() & CR4_LA57) != 0 ? 5 : 4; }
-static uint8_t nested_leaf_levels(void) { return features.page_1g ? PT_LEAF_1G : PT_LEAF_2M; }
+static uint8_t nested_leaf_levels(void) { return svm_caps.npt_1g ? PT_LEAF_1G : PT_LEAF_2M; }
 static int vm_create(struct vm *vm __unused_arg) { return 0; }
 static void vm_destroy_nothing(struct vm *vm __unused_arg) {}
 static void vcpu_nothing(struct vcpu *vcpu __unused_arg) {} // VMLOAD and VMSAVE at every entry and exit

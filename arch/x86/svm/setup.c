@@ -5,6 +5,7 @@
 #include "arch/x86/cpu/features.h"
 #include "arch/x86/cpu/insn.h"
 #include "arch/x86/cpu/percpu.h"
+#include "arch/x86/guest/feature.h"
 #include "arch/x86/guest/msrlist.h"
 #include "arch/x86/svm/insn.h"
 #include "arch/x86/svm/svm.h"
@@ -44,10 +45,12 @@ int svm_probe(struct arch_why *why) {
 	}
 	svm_caps = (struct svm_caps){
 	    .asids = r.ebx,
-	    .next_rip = (r.edx & SVM_FEATURE_NRIPS) != 0,
-	    .flush_asid = (r.edx & SVM_FEATURE_FLUSH_ASID) != 0,
-	    .decode = (r.edx & SVM_FEATURE_DECODE) != 0,
+	    .next_rip = (r.edx & SVM_FEATURE_NRIPS) != 0 && !feature_off(FEATURE_NEXT_RIP),
+	    .flush_asid = (r.edx & SVM_FEATURE_FLUSH_ASID) != 0 && !feature_off(FEATURE_FLUSH_BY_ASID),
+	    .decode = (r.edx & SVM_FEATURE_DECODE) != 0 && !feature_off(FEATURE_DECODE_ASSIST),
+	    .npt_1g = features.page_1g && !feature_off(FEATURE_NPT_1G),
 	};
+	guest_features.rdtscp = features.rdtscp && !feature_off(FEATURE_RDTSCP);
 	return 0;
 }
 

@@ -12,6 +12,7 @@ struct svm_caps {
 	bool next_rip;   // exits tell the next RIP
 	bool flush_asid; // TLB_CONTROL 3
 	bool decode;     // instruction bytes and operands in the exit
+	bool npt_1g;     // nested leaves of 1 GiB
 };
 extern struct svm_caps svm_caps;
 

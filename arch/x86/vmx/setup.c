@@ -5,6 +5,7 @@
 #include "arch/x86/cpu/features.h"
 #include "arch/x86/cpu/insn.h"
 #include "arch/x86/cpu/trap.h"
+#include "arch/x86/guest/feature.h"
 #include "arch/x86/guest/msrlist.h"
 #include "arch/x86/vmx/vmx.h"
 #include "kernel/lib/fmt.h"
@@ -61,7 +62,14 @@ static const struct {
     {WORD_ENTRY, VMX_ENTRY_IA32E},
 };
 // Set where the CPU has them.
-static const uint32_t wished[WORDS] = {[WORD_PROC2] = VMX_PROC2_RDTSCP | VMX_PROC2_VPID};
+static const struct {
+	enum control_word word;
+	uint32_t bit;
+	enum feature feature;
+} wished[] = {
+    {WORD_PROC2, VMX_PROC2_RDTSCP, FEATURE_RDTSCP},
+    {WORD_PROC2, VMX_PROC2_VPID, FEATURE_VPID},
+};
 
 // The MSR's high half has the bits that may be 1, the low half those that must be (appendix A.3). The TRUE_ ones
 // let go of some that older CPUs always set, CR3 exits among them.
@@ -80,8 +88,11 @@ static const char *controls_compute(uint32_t words[static WORDS]) {
 	uint64_t can[WORDS];
 	for (unsigned w = 0; w < WORDS; w++) {
 		can[w] = allowed((enum control_word)w);
-		words[w] = (uint32_t)can[w] | (wished[w] & (uint32_t)(can[w] >> 32));
+		words[w] = (uint32_t)can[w];
 	}
+	for (unsigned i = 0; i < array_count(wished); i++)
+		if (!feature_off(wished[i].feature))
+			words[wished[i].word] |= wished[i].bit & (uint32_t)(can[wished[i].word] >> 32);
 	for (unsigned i = 0; i < array_count(needed); i++) {
 		if ((can[needed[i].word] >> 32 & needed[i].bit) == 0) return needed[i].name;
 		words[needed[i].word] |= needed[i].bit;
@@ -98,9 +109,9 @@ static const char *ept_compute(struct vmx_caps *caps) {
 	const uint64_t need = VMX_EPT_CAP_WALK_4 | VMX_EPT_CAP_WB | VMX_EPT_CAP_INVEPT | VMX_EPT_CAP_INVEPT_ALL;
 	if ((ept & need) != need) return "EPT with four levels, write-back walks and INVEPT";
 	caps->invept_single = (ept & VMX_EPT_CAP_INVEPT_SINGLE) != 0;
-	caps->ept_ad = (ept & VMX_EPT_CAP_AD) != 0;
-	caps->ept_1g = (ept & VMX_EPT_CAP_1G) != 0;
-	caps->ept_2m = (ept & VMX_EPT_CAP_2M) != 0;
+	caps->ept_ad = (ept & VMX_EPT_CAP_AD) != 0 && !feature_off(FEATURE_EPT_AD);
+	caps->ept_1g = (ept & VMX_EPT_CAP_1G) != 0 && !feature_off(FEATURE_EPT_1G);
+	caps->ept_2m = (ept & VMX_EPT_CAP_2M) != 0 && !feature_off(FEATURE_EPT_2M);
 	// VPIDs are only worth it when they can be flushed; without them every transition flushes.
 	caps->vpid = (caps->proc2 & VMX_PROC2_VPID) != 0 && (ept & VMX_VPID_CAP_INVVPID) != 0 &&
 	             (ept & VMX_VPID_CAP_ALL) != 0;
@@ -139,7 +150,10 @@ int vmx_probe(struct arch_why *why) {
 		};
 		lacks = ept_compute(&vmx_caps);
 	}
-	if (lacks == NULL) return 0;
+	if (lacks == NULL) {
+		guest_features.rdtscp = features.rdtscp && (vmx_caps.proc2 & VMX_PROC2_RDTSCP) != 0;
+		return 0;
+	}
 	fmt_print(why->text, sizeof why->text, "CPU \"%s\" has VMX but not what a guest needs here: %s",
 	          features.brand, lacks);
 	return -ERR_UNSUP;

@@ -80,9 +80,10 @@ struct config {
 __must_check int config_parse(struct config *config, const char *file, const void *text, size_t bytes,
                               struct toml_report *report);
 
-// Finds a file by the path the configuration gives. -ERR_NOENT: there is none; other errors: not readable.
+// Finds a file by the path the configuration gives. -ERR_NOENT: there is none; other errors: not readable, and *why
+// says it in words.
 struct config_files {
-	int (*find)(void *context, const char *path, struct source *file);
+	int (*find)(void *context, const char *path, struct source *file, const char **why);
 	void *context;
 };
 // Every kernel is there and of a kind that kernel/load starts, and it fits into the VM's memory together with

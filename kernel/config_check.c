@@ -34,13 +34,14 @@ static const struct load_ops drop_ops = {.write = drop_write, .zero = drop_zero,
 // False after a report.
 static bool find(const struct check *check, const struct config_vm *vm, enum config_vm_key key,
                  const char *path, struct source *file) {
-	int rc = check->files->find(check->files->context, path, file);
+	const char *why = "";
+	int rc = check->files->find(check->files->context, path, file, &why);
 
 	if (rc == 0) return true;
-	toml_error(check->config->file, check->report, vm->at[key],
-	           rc == -ERR_NOENT ? "%s file \"%s\" is missing: paths are relative to the configuration file"
-	                            : "%s file \"%s\" cannot be read",
-	           config_tables[1].keys[key].name, path);
+	if (rc == -ERR_NOENT) why = "paths are relative to the configuration file";
+	toml_error(check->config->file, check->report, vm->at[key], "%s file \"%s\" %s: %s",
+	           config_tables[1].keys[key].name, path, rc == -ERR_NOENT ? "is missing" : "cannot be read",
+	           why);
 	return false;
 }
 

@@ -152,8 +152,8 @@ static void report_line(void *context, const char *text) {
 	log_error("config", "%s", text);
 }
 
-static int file_find(void *context, const char *path, struct source *file) {
-	(void)context;
+static int file_find(void *context __unused_arg, const char *path, struct source *file,
+                     const char **why __unused_arg) {
 	return bootfile_find(path, file);
 }
 

@@ -49,20 +49,6 @@ $(PROBE_ELF): $(PROBE_OBJ) arch/x86/cpu/kernel.ld
 
 -include $(PROBE_OBJ:.o=.d)
 
-IMAGE_TOOL_DEPS := $(KERNEL_ELF) $(EFI_APP) $(BULKHEAD_CHECK) tools/bootimage.py
-
-## image         a USB image for UEFI and BIOS: make image CONFIG=x.toml OUT=x.img
-.PHONY: image
-image: $(IMAGE_TOOL_DEPS) tools/mkimage
-	@$(if $(and $(CONFIG),$(OUT)),,echo "usage: make image CONFIG=x.toml OUT=x.img" >&2; exit 1)
-	@$(PYTHON) tools/mkimage $(CONFIG) -o $(OUT)
-
-## iso           the same as a hybrid ISO: make iso CONFIG=x.toml OUT=x.iso
-.PHONY: iso
-iso: $(IMAGE_TOOL_DEPS) tools/mkiso
-	@$(if $(and $(CONFIG),$(OUT)),,echo "usage: make iso CONFIG=x.toml OUT=x.iso" >&2; exit 1)
-	@$(PYTHON) tools/mkiso $(CONFIG) -o $(OUT)
-
 ## test-boot     both boot paths, the image makers, the start of the hypervisor, on QEMU and Bochs
 .PHONY: test-boot
 test-boot: $(PROBE_ELF) $(KERNEL_ELF) $(EFI_APP) $(BULKHEAD_CHECK)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -41,15 +42,28 @@ class ImageError(Exception):
     """Its text is the whole message for the user."""
 
 
-def run(*command, **kwargs):
-    env = dict(os.environ, SOURCE_DATE_EPOCH=str(EPOCH), MTOOLS_SKIP_CHECK="1", TZ="UTC", LC_ALL="C")
-    env["PATH"] = env.get("PATH", "") + ":/usr/sbin:/sbin"
-    if not shutil.which(command[0], path=env["PATH"]):
-        raise ImageError(f"{command[0]} is not installed: run tools/setup")
+def tool_path():
+    return os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+
+
+def require(tools):
+    """All that the work will need, before it begins."""
+    missing = [tool for tool in tools if not shutil.which(tool, path=tool_path())]
+    missing += [folder for folder in (f"{GRUB_DIR}/{platform}" for platform in GRUB_MODULES) if not os.path.isdir(folder)]
+    if missing:
+        raise ImageError(f"not installed: {', '.join(missing)}: run tools/setup")
+
+
+def run(*command):
+    env = dict(os.environ, SOURCE_DATE_EPOCH=str(EPOCH), MTOOLS_SKIP_CHECK="1", TZ="UTC", LC_ALL="C", PATH=tool_path())
     done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, errors="replace", **kwargs)
+                          stderr=subprocess.STDOUT, text=True, errors="replace")
     if done.returncode != 0:
-        raise ImageError(f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout.rstrip()}")
+        lines = [line.strip() for line in done.stdout.splitlines() if line.strip() and " : ABORT : " not in line]
+        said = "; ".join(lines[-2:])  # the cause comes last, but for xorriso's farewell
+        how = (f"exit status {done.returncode}" if done.returncode > 0
+               else f"ended by {signal.Signals(-done.returncode).name}")
+        raise ImageError(f"{command[0]}: {how}{': ' if said else ''}{said}")
 
 
 # ---- the configuration ------------------------------------------------------------------------------
@@ -92,17 +106,25 @@ def name_fault(name):
     return f"the character {bad!r} is not allowed" if bad else None
 
 
-def read_config(path, checker):
+def find_file(config, name, files):
+    """Where `name` is: beside the configuration, else in the folder `files` (None: nowhere else)."""
+    beside = os.path.join(os.path.dirname(config), name)
+    if files and not os.path.exists(beside):
+        return os.path.join(files, name)
+    return beside
+
+
+def read_config(path, checker, folder):
     """The (name, path) pairs of all files that the configuration at `path` needs, the configuration first."""
-    if not os.path.isfile(path):
+    if not os.path.exists(path):
         raise ImageError(f"{path}: no such configuration file")
-    if checker and os.access(checker, os.X_OK):
-        done = subprocess.run([checker, path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, errors="replace")
-        if done.returncode != 0:
-            raise ImageError(done.stdout.rstrip() or f"{path}: {checker} refuses it")
     with open(path, "rb") as file:
         raw = file.read()
+    if checker and os.access(checker, os.X_OK):
+        done = subprocess.run([checker, *(["--files", folder] if folder else []), "--", path], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        if done.returncode != 0:
+            raise ImageError(done.stdout.rstrip() or f"{path}: {checker} refuses it")
     try:
         text = raw.decode()
         document = tomllib.loads(text)
@@ -115,10 +137,9 @@ def read_config(path, checker):
         line, column, what = (where[2], where[3], where[1]) if where else (1, 1, str(error))
         raise ImageError(f"{path}:{line}:{column}: {what}") from None
 
-    folder = os.path.dirname(os.path.abspath(path))
     files = {CONFIG_NAME: path}
     for key, name in strings(document):
-        source = os.path.join(folder, name)
+        source = find_file(path, name, folder)
         needed = key in FILE_KEYS
         if name_fault(name) and not needed:
             continue
@@ -128,7 +149,8 @@ def read_config(path, checker):
         if name_fault(name):
             raise ImageError(f'{path}:{line}:{column}: {key}: file name "{name}": {name_fault(name)}')
         if not os.path.isfile(source):
-            raise ImageError(f'{path}:{line}:{column}: {key}: there is no file "{name}" beside the configuration')
+            raise ImageError(f'{path}:{line}:{column}: {key}: there is no file "{name}" beside the configuration'
+                             + (f" or in {folder}" if folder else ""))
         if name == OPTIONS_NAME:
             raise ImageError(f'{path}:{line}:{column}: {key}: "{name}" holds the hypervisor\'s own options')
         if name == KERNEL_NAME:
@@ -210,13 +232,10 @@ menuentry "Restart the machine" {{
 
 
 def grub_mkimage(platform, prefix, out, early=None, form=None):
-    folder = f"{GRUB_DIR}/{platform}"
-    if not os.path.isdir(folder):
-        raise ImageError(f"{folder} is missing: run tools/setup")
     # efi_gop alone: the native drivers that all_video brings choose 24 bits a pixel.
     modules = GRUB_MODULES[platform]
     extra = ["-c", early] if early else []
-    run("grub-mkimage", "-O", form or platform, "-d", folder, "-p", prefix, *extra, "-o", out, *modules)
+    run("grub-mkimage", "-O", form or platform, "-d", f"{GRUB_DIR}/{platform}", "-p", prefix, *extra, "-o", out, *modules)
 
 
 # ---- the EFI system partition ------------------------------------------------------------------------
@@ -270,8 +289,8 @@ def make_esp(work, paths, seed, out):
     content = sum((os.path.getsize(os.path.join(work, path)) + 4095) // 4096 * 4096 for path in paths)
     size = max(ESP_MIN_BYTES, content + content // 64 + ESP_SLACK_BYTES)
     size = (size + MIB - 1) // MIB * MIB
-    with open(out, "wb") as file:
-        file.truncate(size)
+    open(out, "wb").close()
+    os.truncate(out, size)  # by name, which an error then has
     cluster = ["-s", "1"] if size <= ESP_ONE_SECTOR_CLUSTERS_MAX else []
     run("mkfs.vfat", "-F", "32", *cluster, "-i", seed[:4].hex(), "-n", "BULKHEAD", "--invariant", out)
     folders = sorted({os.path.dirname(path) for path in paths})
@@ -283,36 +302,81 @@ def make_esp(work, paths, seed, out):
     return size
 
 
-def main(build, description):
-    """The command line of both tools; build(esp_path, esp_bytes, seed, work, out) writes the result."""
-    import argparse
-    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("config", help="the configuration (TOML); the files it names lie beside it")
-    parser.add_argument("-o", "--out", required=True, help="the file to write")
-    parser.add_argument("--kernel", default=f"{here}/build/bulkhead.elf", help="kernel ELF (default: the built one)")
-    parser.add_argument("--loader", default=f"{here}/build/BOOTX64.EFI", help="UEFI loader (default: the built one)")
-    parser.add_argument("--checker", default=f"{here}/build/bulkhead-check",
-                        help="run on the configuration first when it exists (default: the built one)")
-    parser.add_argument("--options", default="", help="words for the hypervisor itself (kernel/option.h)")
-    args = parser.parse_args()
+# ---- the command -------------------------------------------------------------------------------------
+
+TOOLS = ("mkfs.vfat", "mmd", "mcopy", "grub-mkimage")
+
+
+def os_error(error):
+    """One line of an OSError."""
+    name = error.filename2 or error.filename  # of a copy, the target
+    return f"{name}: {error.strerror}" if name else error.strerror or str(error)
+
+
+def check_out(out, inputs):
+    """Refuses what the finished image could not or must not replace, before any work."""
+    if os.path.isdir(out):
+        raise ImageError(f"{out}: is a directory; name the image file to write")
+    if os.path.exists(out) and not os.path.isfile(out):
+        raise ImageError(f"{out}: is not a regular file; write the image to a file and copy that (dd)")
+    if any(os.path.exists(out) and os.path.samefile(out, path) for path in inputs if os.path.exists(path)):
+        raise ImageError(f"{out}: is one of the files that the image is made of")
+
+
+def write(args, build):
+    """Makes the image beside its final name, then renames it: there is a whole one or none. Returns the number of
+    files that the configuration brought."""
+    out = os.path.realpath(args.out)
+    unfinished = f"{out}.{os.getpid()}.part"
+    check_out(out, [args.config, args.kernel, args.loader])
+    files = read_config(args.config, args.checker, args.files)
+    check_out(out, [path for _, path in files])
     try:
-        files = read_config(args.config, args.checker)
+        open(unfinished, "wb").close()  # a folder that takes no file shows before the work
         with tempfile.TemporaryDirectory(prefix="bulkhead-image.") as temporary:
             tree, esp = os.path.join(temporary, "tree"), os.path.join(temporary, "esp.img")
             os.mkdir(tree)
             paths = stage(tree, files, args.kernel, args.loader, args.options)
             seed = digest(tree, paths)
             esp_bytes = make_esp(tree, paths, seed, esp)
-            unfinished = args.out + ".part"
-            try:
-                build(esp, esp_bytes, seed, temporary, unfinished)
-                os.replace(unfinished, args.out)
-            finally:
-                if os.path.exists(unfinished):
-                    os.unlink(unfinished)
+            build(esp, esp_bytes, seed, temporary, unfinished)
+        os.replace(unfinished, out)
+    except OSError as error:
+        if error.filename == unfinished or not error.filename:
+            error.filename = args.out
+        raise
+    finally:
+        if os.path.exists(unfinished):
+            os.unlink(unfinished)
+    return len(files)
+
+
+def terminated(_signal, _frame):
+    raise KeyboardInterrupt
+
+
+def main(build, description, tools=()):
+    """The command line of both tools; build(esp_path, esp_bytes, seed, work, out) writes the result with `tools`."""
+    import argparse
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("config", help="the configuration (TOML); the files it names lie beside it")
+    parser.add_argument("-o", "--out", required=True, help="the file to write")
+    parser.add_argument("--files", help="a folder with the files that do not lie beside the configuration")
+    parser.add_argument("--kernel", default=f"{here}/build/bulkhead.elf", help="kernel ELF (default: the built one)")
+    parser.add_argument("--loader", default=f"{here}/build/BOOTX64.EFI", help="UEFI loader (default: the built one)")
+    parser.add_argument("--checker", default=f"{here}/build/bulkhead-check",
+                        help="run on the configuration first when it exists (default: the built one)")
+    parser.add_argument("--options", default="", help="words for the hypervisor itself (kernel/option.h)")
+    args = parser.parse_args()
+    signal.signal(signal.SIGTERM, terminated)
+    try:
+        require((*TOOLS, *tools))
+        count = write(args, build)
     except (ImageError, OSError) as error:
-        print(error, file=sys.stderr)
+        print(os_error(error) if isinstance(error, OSError) else error, file=sys.stderr)
         return 1
-    print(f"{args.out}: {os.path.getsize(args.out) // MIB} MiB, {len(files)} files")
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    print(f"{args.out}: {os.path.getsize(args.out) // MIB} MiB, {count} files")
     return 0

@@ -2,6 +2,7 @@
 // bulkhead-check: judges configuration files on the host with the hypervisor's own code. Prints the error
 // lines and exits 1 when there are any; otherwise exits 0. It can also print what was read as JSON, and the
 // table of keys that docs/CONFIG.md shows.
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,14 +31,19 @@ static int host_read(const struct source *self, uint64_t offset, void *dst, size
 	return fread(dst, 1, len, file) == len ? 0 : -ERR_TRUNC;
 }
 
-static int host_open(const char *path, struct source *source) {
-	struct stat stat_buffer;
+// On error *why is the system's word for it.
+static int host_open(const char *path, struct source *source, const char **why) {
+	struct stat status;
+	FILE *file = NULL;
 
-	if (stat(path, &stat_buffer) != 0) return -ERR_NOENT;
-	if (!S_ISREG(stat_buffer.st_mode)) return -ERR_FORMAT;
-	FILE *file = fopen(path, "rb");
-	if (file == NULL) return -ERR_PERM;
-	*source = (struct source){.read = host_read, .context = file, .bytes = (uint64_t)stat_buffer.st_size};
+	if (stat(path, &status) == 0) { // first, since opening a pipe would wait
+		*why = S_ISDIR(status.st_mode) ? strerror(EISDIR) : "not a regular file";
+		if (!S_ISREG(status.st_mode)) return -ERR_FORMAT;
+		file = fopen(path, "rb");
+	}
+	*why = strerror(errno);
+	if (file == NULL) return errno == ENOENT || errno == ENOTDIR ? -ERR_NOENT : -ERR_PERM;
+	*source = (struct source){.read = host_read, .context = file, .bytes = (uint64_t)status.st_size};
 	return 0;
 }
 
@@ -46,19 +52,31 @@ static void host_close(const struct source *source) { fclose((FILE *)(uintptr_t)
 #define OPEN_MAX (2 * CONFIG_VM_MAX)
 struct folder {
 	const char *config; // its path, whose folder the names are relative to
+	const char *files;  // another folder, for what is not there; or NULL
 	struct source open[OPEN_MAX];
 	unsigned count;
 };
 
-static int folder_find(void *context, const char *path, struct source *file) {
-	struct folder *folder = context;
-	const char *slash = strrchr(folder->config, '/');
+// "folder" + "/" + path, opened.
+static int join_open(int folder_len, const char *folder, const char *path, struct source *file,
+                     const char **why) {
 	char full[PATH_MAX];
 
-	size_t len = fmt_print(full, sizeof full, "%.*s%s", slash == NULL ? 0 : (int)(slash + 1 - folder->config),
-	                       folder->config, path);
-	if (len >= sizeof full || folder->count == OPEN_MAX) return -ERR_NOMEM;
-	int rc = host_open(full, file);
+	*why = strerror(ENAMETOOLONG);
+	if (fmt_print(full, sizeof full, "%.*s/%s", folder_len, folder, path) >= sizeof full) return -ERR_RANGE;
+	return host_open(full, file, why);
+}
+
+static int folder_find(void *context, const char *path, struct source *file, const char **why) {
+	struct folder *folder = context;
+	const char *slash = strrchr(folder->config, '/');
+
+	*why = strerror(EMFILE);
+	if (folder->count == OPEN_MAX) return -ERR_NOMEM;
+	int rc = slash == NULL ? host_open(path, file, why)
+	                       : join_open((int)(slash - folder->config), folder->config, path, file, why);
+	if (rc == -ERR_NOENT && folder->files != NULL)
+		rc = join_open((int)strlen(folder->files), folder->files, path, file, why);
 	if (rc == 0) folder->open[folder->count++] = *file;
 	return rc;
 }
@@ -162,29 +180,35 @@ static void print_keys(void) {
 
 struct options {
 	bool syntax, dump, facts;
+	const char *files;
 	struct config_facts machine;
 };
+
+// The file's bytes, at most `room` of them; false after a message.
+static bool text_read(const char *path, char *text, size_t room, size_t *len) {
+	struct source source;
+	const char *why;
+	int rc = host_open(path, &source, &why);
+
+	if (rc == 0) {
+		*len = source.bytes < room ? (size_t)source.bytes : room;
+		rc = source_read(&source, 0, text, *len);
+		why = strerror(EIO);
+		host_close(&source);
+	}
+	if (rc != 0) printf("%s: cannot be read: %s\n", path, why);
+	return rc == 0;
+}
 
 static int check_one(const char *path, const struct options *options) {
 	static struct config config;
 	static char text[CONFIG_FILE_BYTES + 1]; // one byte more shows a file that is too long
 	struct toml_report report = {.line = print_line};
-	struct folder folder = {.config = path};
-	struct source source;
-	int rc = host_open(path, &source);
+	struct folder folder = {.config = path, .files = options->files};
+	size_t len;
 
-	if (rc != 0) {
-		printf("%s: cannot be read: %s\n", path, err_name(rc));
-		return 1;
-	}
-	size_t len = source.bytes < sizeof text ? (size_t)source.bytes : sizeof text;
-	rc = source_read(&source, 0, text, len);
-	host_close(&source);
-	if (rc != 0) {
-		printf("%s: cannot be read: %s\n", path, err_name(rc));
-		return 1;
-	}
-	rc = config_parse(&config, path, text, len, &report);
+	if (!text_read(path, text, sizeof text, &len)) return 1;
+	int rc = config_parse(&config, path, text, len, &report);
 	if (rc == 0 && options->dump) json_config(&config);
 	if (rc == 0 && !options->syntax && !options->dump) {
 		const struct config_files files = {.find = folder_find, .context = &folder};
@@ -197,48 +221,83 @@ static int check_one(const char *path, const struct options *options) {
 	return rc == 0 ? 0 : 1;
 }
 
-static noreturn void usage(void) {
-	fprintf(stderr, "usage: bulkhead-check [--syntax | --dump] [--cpus N --memory MIB] FILE...\n"
-	                "       bulkhead-check --keys\n"
-	                "  --syntax       do not look at the files that FILE names\n"
-	                "  --dump         print what was read as JSON, likewise\n"
-	                "  --cpus, --memory  also check against a machine of N CPUs and that memory for VMs\n"
-	                "  --keys         print the table of keys\n");
-	exit(2);
+#define STATUS_USAGE 2
+
+static const char usage[] =
+    "usage: bulkhead-check [--syntax | --dump] [--files DIR] [--cpus N] [--memory MIB] FILE...\n"
+    "       bulkhead-check --keys\n"
+    "Judges configurations as the hypervisor does: prints one line an error, and nothing when all is well.\n"
+    "  --syntax      do not look at the files that FILE names\n"
+    "  --dump        print what was read as JSON, likewise\n"
+    "  --files DIR   where to look for files that do not stand beside FILE\n"
+    "  --cpus N      also check against a machine with N CPUs\n"
+    "  --memory MIB  also check against a machine with that memory for VMs\n"
+    "  --keys        print the table of keys\n"
+    "  --help        print this\n"
+    "The exit status is 0 when every FILE is good, 1 when one is not, 2 for wrong arguments.\n";
+
+static noreturn void misused(const char *option, const char *fault) {
+	fprintf(stderr, "bulkhead-check: %s %s\n%s", option, fault, usage);
+	exit(STATUS_USAGE);
 }
 
-static uint64_t number(const char *text) {
-	char *end = NULL;
-	uint64_t value = text == NULL ? 0 : strtoull(text, &end, 10);
+// The argument of the option at argv[*at], which is left there.
+static const char *argument(char **argv, int *at) {
+	if (argv[*at + 1] == NULL) misused(argv[*at], "needs a value");
+	return argv[++*at];
+}
 
-	if (value == 0 || *end != 0 || value > UINT32_MAX) usage();
+static uint64_t number(char **argv, int *at) {
+	const char *option = argv[*at], *text = argument(argv, at);
+	char *end;
+	unsigned long long value = strtoull(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end != 0 || value == 0 || value > UINT32_MAX)
+		misused(option, "needs a number, 1 or more");
 	return value;
+}
+
+// Takes the option at argv[*at].
+static void option_take(struct options *options, char **argv, int *at) {
+	const char *option = argv[*at];
+
+	if (strcmp(option, "--syntax") == 0) {
+		options->syntax = true;
+	} else if (strcmp(option, "--dump") == 0) {
+		options->dump = true;
+	} else if (strcmp(option, "--files") == 0) {
+		options->files = argument(argv, at);
+	} else if (strcmp(option, "--cpus") == 0) {
+		options->facts = true;
+		options->machine.cpus = (uint32_t)number(argv, at);
+	} else if (strcmp(option, "--memory") == 0) {
+		options->facts = true;
+		options->machine.memory_bytes = number(argv, at) * MIB;
+	} else {
+		misused(option, "is no option");
+	}
 }
 
 int main(int argc, char **argv) {
 	struct options options = {.machine = {.cpus = CONFIG_CPU_MAX, .memory_bytes = UINT64_MAX}};
 	int at = 1, status = 0;
 
-	for (; at < argc && strncmp(argv[at], "--", 2) == 0; at++) {
+	for (; at < argc && argv[at][0] == '-'; at++) {
 		if (strcmp(argv[at], "--keys") == 0) {
 			print_keys();
 			return 0;
 		}
-		if (strcmp(argv[at], "--syntax") == 0) {
-			options.syntax = true;
-		} else if (strcmp(argv[at], "--dump") == 0) {
-			options.dump = true;
-		} else if (strcmp(argv[at], "--cpus") == 0) {
-			options.facts = true;
-			options.machine.cpus = (uint32_t)number(argv[++at]);
-		} else if (strcmp(argv[at], "--memory") == 0) {
-			options.facts = true;
-			options.machine.memory_bytes = number(argv[++at]) * MIB;
-		} else {
-			usage();
+		if (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0) {
+			fputs(usage, stdout);
+			return 0;
 		}
+		if (strcmp(argv[at], "--") == 0) {
+			at++;
+			break;
+		}
+		option_take(&options, argv, &at);
 	}
-	if (at >= argc) usage();
+	if (at >= argc) misused("FILE", "is missing");
 	for (; at < argc; at++) status |= check_one(argv[at], &options);
 	return status;
 }

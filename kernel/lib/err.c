@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names of the error codes.
+// The error codes in words.
 #include "kernel/lib/err.h"
 
 static const char *const names[ERR_COUNT] = {
-    [0] = "OK",
-    [ERR_INVAL] = "ERR_INVAL",
-    [ERR_NOMEM] = "ERR_NOMEM",
-    [ERR_RANGE] = "ERR_RANGE",
-    [ERR_OVERLAP] = "ERR_OVERLAP",
-    [ERR_EXIST] = "ERR_EXIST",
-    [ERR_NOENT] = "ERR_NOENT",
-    [ERR_STATE] = "ERR_STATE",
-    [ERR_BUSY] = "ERR_BUSY",
-    [ERR_PERM] = "ERR_PERM",
-    [ERR_UNSUP] = "ERR_UNSUP",
-    [ERR_FORMAT] = "ERR_FORMAT",
-    [ERR_TRUNC] = "ERR_TRUNC",
-    [ERR_CHECKSUM] = "ERR_CHECKSUM",
-    [ERR_VERSION] = "ERR_VERSION",
-    [ERR_FAULT] = "ERR_FAULT",
-    [ERR_TIMEOUT] = "ERR_TIMEOUT",
+    [0] = "no error",
+    [ERR_INVAL] = "invalid value",
+    [ERR_NOMEM] = "out of memory",
+    [ERR_RANGE] = "out of range",
+    [ERR_OVERLAP] = "overlaps another",
+    [ERR_EXIST] = "exists already",
+    [ERR_NOENT] = "not found",
+    [ERR_STATE] = "not now",
+    [ERR_BUSY] = "in use",
+    [ERR_PERM] = "not permitted",
+    [ERR_UNSUP] = "not supported",
+    [ERR_FORMAT] = "wrong format",
+    [ERR_TRUNC] = "ends too early",
+    [ERR_CHECKSUM] = "wrong checksum",
+    [ERR_VERSION] = "wrong version",
+    [ERR_FAULT] = "no memory at the address",
+    [ERR_TIMEOUT] = "no answer in time",
 };
 
 const char *err_name(int code) {
 	unsigned index = code < 0 ? 0u - (unsigned)code : (unsigned)code;
-	return index < ERR_COUNT ? names[index] : "ERR_?";
+	return index < ERR_COUNT ? names[index] : "unknown error";
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Error codes. Functions return 0 or a negative enumerator (`-ERR_NOMEM`); err_name gives its name.
+// Error codes. Functions return 0 or a negative enumerator (`-ERR_NOMEM`); err_name says it in words.
 #pragma once
 
 #include "kernel/lib/types.h"
@@ -24,5 +24,6 @@ enum err {
 	ERR_COUNT,
 };
 
-// Name of a code, given negative or positive ("ERR_NOMEM"); "ERR_?" for a stranger. Never NULL.
+// What a person reads for a code, given negative or positive ("out of memory"); "unknown error" for a stranger. Never
+// NULL.
 const char *err_name(int code);

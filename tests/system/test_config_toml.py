@@ -370,7 +370,7 @@ FILES = {
     "kernel missing": ({}, "", ['4:10: kernel file "k" is missing: paths are relative to the configuration file']),
     "initrd missing": ({"k": b"\xf4"}, "initrd = 'i'",
                        ['5:10: initrd file "i" is missing: paths are relative to the configuration file']),
-    "kernel is a folder": ({"k/x": b""}, "", ['4:10: kernel file "k" cannot be read']),
+    "kernel is a folder": ({"k/x": b""}, "", ['4:10: kernel file "k" cannot be read: Is a directory']),
     "kernel empty": ({"k": b""}, "", ['4:10: kernel "k" is an empty file']),
     "no kernel": ({"k": bytes(700000)}, "",
                   ['4:10: kernel "k" is no bzImage, ELF or multiboot kernel, and its 700000 bytes are too long for flat '
@@ -430,6 +430,56 @@ def test_machine_is_compared(tmp_path):
         'x.toml:5:8: "cpus" has CPU 4: this machine has 4, numbered from 0',
         'x.toml:8:10: "memory" 64 MiB is beyond the machine\'s: 36 MiB of 100 MiB for VMs are left']
     assert run("--syntax", "--cpus", 5, "--memory", 128, "x.toml", cwd=tmp_path).returncode == 0
+
+
+# ---- the command --------------------------------------------------------------------------------------------
+
+def split(*args, cwd=None):
+    done = subprocess.run([CHECK, *map(str, args)], cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_is_an_answer(option):
+    status, out, err = split(option)
+    assert (status, err) == (0, "")
+    assert out.startswith("usage: bulkhead-check ")
+
+
+@pytest.mark.parametrize("args, line", [
+    (["--frobnicate", "x"], "--frobnicate is no option"), (["-x"], "-x is no option"), ([], "FILE is missing"),
+    (["--cpus"], "--cpus needs a value"), (["--cpus", "-1", "x"], "--cpus needs a number, 1 or more"),
+    (["--memory", "1G", "x"], "--memory needs a number, 1 or more"), (["--syntax"], "FILE is missing"),
+])
+def test_misuse_gives_the_usage(args, line):
+    status, out, err = split(*args)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"bulkhead-check: {line}\nusage: bulkhead-check ")
+
+
+def test_each_of_several_files_is_judged(tmp_path):
+    (tmp_path / "good.toml").write_text(VALID)
+    (tmp_path / "bad.toml").write_text("x")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    done = split("--syntax", "folder", "good.toml", "none", "loop", "pipe", "bad.toml", cwd=tmp_path)
+    assert done == (1, "folder: cannot be read: Is a directory\nnone: cannot be read: No such file or directory\n"
+                       "loop: cannot be read: Too many levels of symbolic links\n"
+                       "pipe: cannot be read: not a regular file\n"
+                       'bad.toml:1:2: = is expected after the key "x"\n', "")
+    assert split("--syntax", "--", "good.toml", cwd=tmp_path) == (0, "", "")
+
+
+def test_files_of_another_folder_count(tmp_path):
+    (tmp_path / "x.toml").write_text(VALID)
+    (tmp_path / "others").mkdir()
+    assert split("--files", "others", "x.toml", cwd=tmp_path)[0] == 1
+    (tmp_path / "others/k").write_bytes(b"\xf4")
+    assert split("--files", "others", "x.toml", cwd=tmp_path) == (0, "", "")
+    (tmp_path / "k").write_bytes(b"")  # what stands beside the file comes first
+    assert split("--files", "others", tmp_path / "x.toml")[1] == f'{tmp_path}/x.toml:4:10: kernel "k" is an empty file\n'
 
 
 def test_documentation_has_the_table_of_keys():

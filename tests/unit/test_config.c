@@ -90,7 +90,9 @@ static void parse_errors_are_counted(void **state __unused_arg) {
 	assert_string_equal(lines[1], "f:5:7: \"vcpus\" is 0: 1 to 64 are allowed");
 }
 
-static int find_flat(void *context __unused_arg, const char *path, struct source *file) {
+static int find_flat(void *context __unused_arg, const char *path, struct source *file, const char **why) {
+	*why = "broken";
+	if (strcmp(path, "bad") == 0) return -ERR_PERM;
 	if (strcmp(path, "k") != 0) return -ERR_NOENT;
 	*file = source_memory("\xf4", 1);
 	return 0;
@@ -106,6 +108,13 @@ static void check_files_missing_is_named_at_its_value(void **state __unused_arg)
 	                    "f:8:8: kernel file \"x\" is missing: paths are relative to the configuration file");
 	config.vm_count = 1;
 	assert_int_equal(config_check_files(&config, &files, &report), 0);
+}
+
+static void check_files_unreadable_is_told_with_its_reason(void **state __unused_arg) {
+	assert_int_equal(parse("[[vm]]\nname='a'\nmemory='2M'\nkernel='bad'"), 0);
+	assert_int_equal(config_check_files(&config, &files, &report), -ERR_FORMAT);
+	assert_int_equal(line_count, 1);
+	assert_string_equal(lines[0], "f:4:8: kernel file \"bad\" cannot be read: broken");
 }
 
 static void check_version_limits_are_named_at_their_values(void **state __unused_arg) {
@@ -146,6 +155,7 @@ int main(void) {
 	    cmocka_unit_test_setup(parse_largest_file_fits, setup),
 	    cmocka_unit_test_setup(parse_errors_are_counted, setup),
 	    cmocka_unit_test_setup(check_files_missing_is_named_at_its_value, setup),
+	    cmocka_unit_test_setup(check_files_unreadable_is_told_with_its_reason, setup),
 	    cmocka_unit_test_setup(check_version_limits_are_named_at_their_values, setup),
 	    cmocka_unit_test_setup(check_machine_edges, setup),
 	};

@@ -48,11 +48,11 @@ static void err_name_every_code_has_one(void **state __unused_arg) {
 	for (int code = 0; code < ERR_COUNT; code++) {
 		assert_non_null(err_name(code));
 		assert_string_equal(err_name(code), err_name(-code));
-		assert_true(strcmp(err_name(code), "ERR_?") != 0);
+		assert_true(strcmp(err_name(code), "unknown error") != 0);
 	}
-	assert_string_equal(err_name(-ERR_NOMEM), "ERR_NOMEM");
-	assert_string_equal(err_name(ERR_COUNT), "ERR_?");
-	assert_string_equal(err_name(INT_MIN), "ERR_?");
+	assert_string_equal(err_name(-ERR_NOMEM), "out of memory");
+	assert_string_equal(err_name(ERR_COUNT), "unknown error");
+	assert_string_equal(err_name(INT_MIN), "unknown error");
 }
 
 int main(void) {

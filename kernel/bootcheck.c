@@ -55,6 +55,7 @@ int bootcheck(const struct boot_info *b, char *why, size_t why_bytes) {
 		       b->version, b->bytes, BOOT_INFO_VERSION, (unsigned)sizeof *b);
 	if (b->mem_count == 0 || b->mem_count > BOOT_MEM_MAX)
 		REFUSE(ERR_RANGE, "%u memory map entries", b->mem_count);
+	if (b->secure_boot > BOOT_SECURE_SETUP) REFUSE(ERR_FORMAT, "Secure Boot state %u", b->secure_boot);
 	if (b->file_count > BOOT_FILE_MAX) REFUSE(ERR_RANGE, "%u boot files", b->file_count);
 	if (!terminated(b->cmdline, sizeof b->cmdline) || !terminated(b->loader, sizeof b->loader))
 		REFUSE(ERR_FORMAT, "a boot_info string is not terminated");

@@ -76,9 +76,10 @@ static void take_boot_info(uint64_t record, uint64_t magic, uint64_t kernel_base
 	// The identity map of the loader still stands; this is the one place where a physical address is a pointer.
 	const void *at = frame_ptr(hpa(record));
 	if (bootcheck_take(at, magic, kernel_base, kernel_bytes, &boot, why, sizeof why) < 0) refuse(why);
-	if (magic == MB2_MAGIC) boot.tsc_entry = boot.tsc_handoff = mb2_tsc_entry; // GRUB takes no time for us
-	log_info("boot", "by %s, kernel at %#llx, %u files, CPU \"%s\"", boot.loader,
-	         (unsigned long long)boot.kernel_base, boot.file_count, features.brand);
+	if (magic == MB2_MAGIC) boot.tsc_entry = boot.tsc_handoff = mb2_tsc_entry;  // GRUB takes no time for us
+	static const char secure[][14] = {"unknown", "off", "on", "in setup mode"}; // enum boot_secure
+	log_info("boot", "by %s, kernel at %#llx, %u files, Secure Boot %s, CPU \"%s\"", boot.loader,
+	         (unsigned long long)boot.kernel_base, boot.file_count, secure[boot.secure_boot], features.brand);
 }
 
 static void bring_up_memory(void) {

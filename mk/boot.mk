@@ -12,16 +12,24 @@ EFI_CFLAGS := -std=gnu11 -Os -g -I. -isystem /usr/include/efi -isystem /usr/incl
 	-fno-strict-aliasing -fno-common -fcf-protection=none $(WARN)
 EFI_OBJ := $(EFI_C:%.c=$(BUILD)/efi/%.o)
 EFI_APP := $(BUILD)/BOOTX64.EFI
+# Firmware with faults, for tests/system/test_firmware.py.
+EFI_SHIM_C := tests/system/efishim/shim.c
+EFI_SHIM_OBJ := $(patsubst %.c,$(BUILD)/efi/%.o,$(EFI_SHIM_C) kernel/lib/fmt.c kernel/lib/string.c)
+EFI_SHIM := $(BUILD)/efishim.efi
 
 $(BUILD)/efi/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC    $<"; $(CC) $(EFI_CFLAGS) -MMD -MP -c $< -o $@
 
 $(BUILD)/efi/loader.so: $(EFI_OBJ)
+$(BUILD)/efi/shim.so: $(EFI_SHIM_OBJ)
+$(BUILD)/efi/%.so:
 	@echo "  LD    $@"; ld -nostdlib -znocombreloc -znoexecstack -shared -Bsymbolic --no-undefined --build-id=none \
-		-T /usr/lib/elf_x86_64_efi.lds /usr/lib/crt0-efi-x86_64.o $(EFI_OBJ) -L /usr/lib -lgnuefi -o $@
+		-T /usr/lib/elf_x86_64_efi.lds /usr/lib/crt0-efi-x86_64.o $^ -L /usr/lib -lgnuefi -o $@
 
 $(EFI_APP): $(BUILD)/efi/loader.so
+$(EFI_SHIM): $(BUILD)/efi/shim.so
+$(EFI_APP) $(EFI_SHIM):
 	@SOURCE_DATE_EPOCH=0 objcopy -D -j .text -j .sdata -j .data -j .rodata -j .dynamic -j .dynsym -j .rel -j .rela \
 		-j .rel.* -j .rela.* -j .reloc --target efi-app-x86_64 --subsystem=10 $< $@
 
@@ -29,7 +37,7 @@ $(EFI_APP): $(BUILD)/efi/loader.so
 .PHONY: loader
 loader: $(EFI_APP)
 
--include $(EFI_OBJ:.o=.d)
+-include $(EFI_OBJ:.o=.d) $(EFI_SHIM_OBJ:.o=.d)
 
 # The boot probe is linked exactly as the kernel is.
 PROBE_OBJ := $(patsubst %,$(BUILD)/probe/%.o, boot/mb2/mb2_entry arch/x86/cpu/entry \
@@ -51,5 +59,6 @@ $(PROBE_ELF): $(PROBE_OBJ) arch/x86/cpu/kernel.ld
 
 ## test-boot     both boot paths, the image makers, the start of the hypervisor, on QEMU and Bochs
 .PHONY: test-boot
-test-boot: $(PROBE_ELF) $(KERNEL_ELF) $(EFI_APP) $(BULKHEAD_CHECK)
-	$(PYTHON) -m pytest -q tests/system/test_boot.py tests/system/test_mkimage.py tests/system/test_start.py
+test-boot: $(PROBE_ELF) $(KERNEL_ELF) $(EFI_APP) $(EFI_SHIM) $(BULKHEAD_CHECK)
+	$(PYTHON) -m pytest -q tests/system/test_boot.py tests/system/test_mkimage.py tests/system/test_start.py \
+		tests/system/test_firmware.py

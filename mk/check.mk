@@ -8,7 +8,7 @@ CHECK_H = $(sort $(shell find $(CHECK_DIRS) -name '*.h'))
 CHECK_HOSTED_H = $(filter kernel/abi/% kernel/lib/% arch/x86/emul/% mm/% drivers/vdev/% boot/memmap.h,$(CHECK_H))
 CHECK_LAYOUT = $(shell find $(CHECK_DIRS) tests tools -name '*.c' -o -name '*.h')
 CHECK_STAMPS = $(CHECK_H:%=$(CHECK_OUT)/alone/%) $(CHECK_HOSTED_H:%=$(CHECK_OUT)/hosted/%) \
-	$(KERNEL_C:%=$(CHECK_OUT)/clang/%) $(EFI_C:%=$(CHECK_OUT)/clang-efi/%)
+	$(KERNEL_C:%=$(CHECK_OUT)/clang/%) $(patsubst %,$(CHECK_OUT)/clang-efi/%,$(EFI_C) $(EFI_SHIM_C))
 
 # clang has no -mstack-protector-guard=global, and it alone checks the lock annotations.
 CLANG_KERNEL_CFLAGS = $(filter-out -mstack-protector-guard=%,$(KERNEL_CFLAGS)) -Wthread-safety
@@ -50,7 +50,7 @@ test:
 	@$(PYTHON) tests/run.py $(TEST_FLAGS)
 
 # What the suites of tests/system need.
-test-build: $(KERNEL_ELF) $(BUILD)/bulkhead-la57.elf $(EFI_APP) $(BULKHEAD_CHECK) $(PROBE_ELF) guests
+test-build: $(KERNEL_ELF) $(BUILD)/bulkhead-la57.elf $(EFI_APP) $(EFI_SHIM) $(BULKHEAD_CHECK) $(PROBE_ELF) guests
 	@tools/fetch-guest
 
 # The parts of `check`, each a case of tests/run.py.

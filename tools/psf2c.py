@@ -86,4 +86,5 @@ def main():
         file.write("\n".join(lines))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -14,7 +14,7 @@ static uint64_t find_rsdp(const EFI_SYSTEM_TABLE *system) {
 	uint64_t old = 0;
 	for (UINTN i = 0; i < system->NumberOfTableEntries; i++) {
 		const EFI_CONFIGURATION_TABLE *table = &system->ConfigurationTable[i];
-		uint64_t address = (uint64_t)(uintptr_t)table->VendorTable;
+		uint64_t address = memory_address(table->VendorTable);
 		if (same_guid(&table->VendorGuid, &acpi20)) return address;
 		if (same_guid(&table->VendorGuid, &acpi10)) old = address;
 	}
@@ -95,7 +95,7 @@ static void read_options(const EFI_LOADED_IMAGE *self, char *dst, size_t dst_byt
 void firmware_read(struct loader *loader) {
 	struct boot_info *info = loader->info;
 	info->rsdp = find_rsdp(loader->system);
-	info->efi_system_table = (uint64_t)(uintptr_t)loader->system;
+	info->efi_system_table = memory_address(loader->system);
 	info->secure_boot = secure_boot(loader->system->RuntimeServices);
 	find_framebuffer(loader->system, &info->fb);
 	read_options(loader->self, info->cmdline, sizeof info->cmdline);

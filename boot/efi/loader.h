@@ -41,14 +41,19 @@ struct loader {
 void say_init(EFI_SYSTEM_TABLE *system);
 // One line, "bulkhead-efi: " before it.
 void say(const char *format, ...) __printf_like(1, 2);
-// The same on COM1 only: all that is left after boot services were exited.
-void say_com1(const char *format, ...) __printf_like(1, 2);
+// The last line, where no way leads back: on COM1, which needs no firmware; then, when `console`, on the UEFI
+// console as well, which may not come back. Stops the machine.
+noreturn void say_last(bool console, const char *format, ...) __printf_like(2, 3);
 // What a status means, in words; never NULL.
 const char *say_status(EFI_STATUS status);
 // Waits for a key, at most 10 seconds.
 void say_wait(EFI_SYSTEM_TABLE *system);
 
 // ---- memory.c --------------------------------------------------------------------------------------
+// Boot services run with memory mapped one to one (UEFI 2.10, 2.3.4): all casts between the two stand here.
+static inline void *memory_at(uint64_t address) { return (void *)(uintptr_t)address; }
+static inline uint64_t memory_address(const void *at) { return (uint64_t)(uintptr_t)at; }
+
 // Pages of EfiLoaderData, `align_pages` (a power of two) aligned, below 4 GiB when there is room; recorded in
 // loader->span. `what` names them in the error line.
 EFI_STATUS memory_take(struct loader *loader, uint64_t pages, uint64_t align_pages, bool low, bool keep,

@@ -22,7 +22,7 @@ static EFI_STATUS take_info(struct loader *loader, uint64_t tsc_entry) {
 	uint64_t at, pages = (sizeof(struct boot_info) + EFI_PAGE_SIZE - 1) / EFI_PAGE_SIZE;
 	EFI_STATUS status = memory_take(loader, pages, 1, true, true, "the boot record", &at);
 	if (EFI_ERROR(status)) return status;
-	struct boot_info *info = (struct boot_info *)(uintptr_t)at;
+	struct boot_info *info = memory_at(at);
 	memset(info, 0, pages * EFI_PAGE_SIZE);
 	info->magic = BOOT_INFO_MAGIC;
 	info->version = BOOT_INFO_VERSION;
@@ -48,7 +48,7 @@ static EFI_STATUS load_kernel(struct loader *loader) {
 	uint32_t spans = loader->span_count;
 	EFI_STATUS status = read_needed(loader, LOADER_KERNEL, false, &file);
 	if (EFI_ERROR(status)) return status;
-	struct source source = source_memory((const void *)(uintptr_t)file.base, file.bytes);
+	struct source source = source_memory(memory_at(file.base), file.bytes);
 	int err = image_check(&image, &source, why, sizeof why);
 	if (err) {
 		say("%s: %s", LOADER_KERNEL, why);
@@ -57,7 +57,7 @@ static EFI_STATUS load_kernel(struct loader *loader) {
 	status = memory_take(loader, image.bytes / EFI_PAGE_SIZE, KERNEL_ALIGN_PAGES, true, true, LOADER_KERNEL,
 	                     &base);
 	if (EFI_ERROR(status)) return status;
-	err = image_load(&image, (void *)(uintptr_t)base);
+	err = image_load(&image, memory_at(base));
 	if (err) {
 		say("%s: it changed while it was read", LOADER_KERNEL);
 		return EFI_LOAD_ERROR;
@@ -115,7 +115,7 @@ static EFI_STATUS load_files(struct loader *loader, uint64_t *total) {
 	}
 	add_file(info, LOADER_CONFIG, &config);
 	*total = config.bytes;
-	names_init(&names, (const void *)(uintptr_t)config.base, config.bytes);
+	names_init(&names, memory_at(config.base), config.bytes);
 	status = load_file(loader, LOADER_OPTIONS, total);
 	while (!EFI_ERROR(status) && names_next(&names, name)) status = load_file(loader, name, total);
 	return status;
@@ -142,8 +142,9 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {
 	// The boot manager's watchdog would reset the machine while a slow stick is read.
 	loader.boot->SetWatchdogTimer(0, 0, 0, NULL);
 	if (system->Hdr.Revision < FIRMWARE_REVISION_MIN)
-		say("this firmware is too old: UEFI %u.%u, needed is 2.0", system->Hdr.Revision >> 16,
-		    (system->Hdr.Revision & 0xffff) / 10);
+		// Before 2.0 the lower half was the minor number as it is written: 1.02, 1.10.
+		say("this firmware is too old: EFI %u.%02u, needed is UEFI 2.0", system->Hdr.Revision >> 16,
+		    system->Hdr.Revision & 0xffff);
 	else
 		status = load_all(&loader, tsc_entry);
 	memory_release(&loader, 0);

@@ -99,13 +99,15 @@ void say(const char *format, ...) {
 	if (!console_on_com1) put_com1(line);
 }
 
-void say_com1(const char *format, ...) {
+noreturn void say_last(bool to_console, const char *format, ...) {
 	char line[SAY_LINE_BYTES];
 	va_list args;
 	va_start(args, format);
 	format_line(line, format, args);
 	va_end(args);
 	put_com1(line);
+	if (to_console) put_console(line);
+	insn_stop();
 }
 
 const char *say_status(EFI_STATUS status) {

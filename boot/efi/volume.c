@@ -61,7 +61,7 @@ static EFI_STATUS read_open(struct loader *loader, EFI_FILE_HANDLE handle, const
 	status = memory_take(loader, pages, 1, false, keep, name, &file->base);
 	if (EFI_ERROR(status)) return status;
 
-	uint8_t *dst = (uint8_t *)(uintptr_t)file->base;
+	uint8_t *dst = memory_at(file->base);
 	uint64_t done = 0;
 	status = read_all(handle, dst, file->bytes, &done);
 	if (EFI_ERROR(status)) {

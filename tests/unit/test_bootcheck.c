@@ -79,6 +79,7 @@ static void bootcheck_take_damaged_record_is_refused_with_a_reason(void **state)
 	DAMAGE(b.mem_count = BOOT_MEM_MAX + 1);
 	DAMAGE(b.file_count = BOOT_FILE_MAX + 1);
 	DAMAGE(b.file_count = 0);
+	DAMAGE(b.secure_boot = BOOT_SECURE_SETUP + 1);
 	DAMAGE(b.kernel_base += 4096);
 	DAMAGE(b.kernel_base += 2 << 20); // not where it runs
 	DAMAGE(b.kernel_bytes--);

@@ -294,6 +294,26 @@ static void parse_oversized_tag_is_refused(void **state __unused_arg) {
 	}
 }
 
+static void parse_overlapping_map_is_passed_on_whole(void **state __unused_arg) {
+	static const uint64_t map[][3] = {
+	    {0x100000, 0x7f00000, 1}, {0x4000000, 0x10000, 2}, {0x5000000, 0x10000, 3}, {0x5008000, 0x10000, 1}};
+	begin();
+	module("bulkhead.toml", 0x2000000, 0x2000100);
+	e820(map, array_count(map));
+	end();
+	assert_int_equal(parse(), 0);
+	unsigned reserved = 0, acpi = 0, free_there = 0; // neither hides the other: the kernel has the last word
+	for (uint32_t i = 0; i < info.mem_count; i++) {
+		const struct boot_mem *m = &info.mem[i];
+		reserved += m->type == BOOT_MEM_RESERVED && m->base == 0x4000000 && m->bytes == 0x10000;
+		acpi += m->type == BOOT_MEM_ACPI && m->base == 0x5000000 && m->bytes == 0x10000;
+		free_there += m->type == BOOT_MEM_USABLE && m->base <= 0x5000000 && m->base + m->bytes >= 0x5018000;
+	}
+	assert_int_equal(reserved, 1);
+	assert_int_equal(acpi, 1);
+	assert_int_equal(free_there, 1);
+}
+
 static void parse_bad_map_entries_are_refused(void **state __unused_arg) {
 	static const uint64_t wraps[][3] = {{UINT64_MAX - 0xfff, 0x2000, 1}};
 	begin();
@@ -329,6 +349,7 @@ int main(void) {
 	    cmocka_unit_test(parse_too_many_modules_is_refused),
 	    cmocka_unit_test(parse_truncated_anywhere_is_refused),
 	    cmocka_unit_test(parse_oversized_tag_is_refused),
+	    cmocka_unit_test(parse_overlapping_map_is_passed_on_whole),
 	    cmocka_unit_test(parse_bad_map_entries_are_refused),
 	    cmocka_unit_test(parse_without_kernel_length_is_refused),
 	};

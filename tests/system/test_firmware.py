@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Firmware that is wrong, or right in a way that OVMF never is. efishim/ stands as BOOTX64.EFI on the stick, makes
+the firmware below it so and starts the real loader; its words, and what they do, are listed at the end of its
+source. The boot ends in the line that names the cause, or goes on to the end of a guest."""
+import re
+import struct
+import sys
+
+import pytest
+
+import images
+from emulators import BUILD, DEBUG_EXIT, PLATFORMS, ROOT, run
+from images import disk, ovmf
+
+sys.path.insert(0, str(ROOT / "tools"))
+import psf2c  # noqa: E402
+
+WORK = BUILD / "firmware-test"
+QEMU = PLATFORMS["qemu-epyc"]
+SHIM = BUILD / "efishim.efi"
+FONT = "/usr/share/consolefonts/Unifont-APL8x16.psf.gz"
+HALTED = r"the machine is (halted|stopped).*\n|efishim: the loader came back"
+
+# Real mode at 0x7c00: writes the text behind it to COM1, then 0 to the debug-exit port.
+RED_AND_BLUE = b"\x1b[31mred \x1b[34mblue\x1b[0m plain\r\n"
+GUEST = bytes.fromhex("31c0 8ed8 be197c ac 84c0 7406 baf803 ee ebf5 baf400 30c0 ee f4") + RED_AND_BLUE + b"\0"
+CONFIG = f"""\
+[machine]
+console = ["serial", "screen"]
+debug_exit = {DEBUG_EXIT:#x}
+
+[[vm]]
+name = "flat"
+memory = "4M"
+kernel = "flat.bin"
+debug_exit = {DEBUG_EXIT:#x}
+"""
+
+
+@pytest.fixture(scope="session")
+def image():
+    config = images.write_config(WORK / "config", CONFIG, {"flat.bin": GUEST})
+    plain = images.made("mkimage", config, WORK / "plain.img")
+    return images.edited(plain, WORK / "shim.img", replace={
+        "EFI/BOOT/BOOTX64.EFI": SHIM.read_bytes(), "EFI/BOOT/real.efi": images.read(plain, "EFI/BOOT/BOOTX64.EFI")})
+
+
+@pytest.fixture
+def boot(image, request):
+    """A function that boots the stick with these words for the shim and returns the Outcome."""
+    work = WORK / re.sub(r"\W+", "-", request.node.name).strip("-")
+
+    def start(words, memory=("-m", "512"), until=HALTED):
+        stick = images.edited(image, work.with_suffix(".img"), replace={"EFI/BOOT/shim.txt": words.encode()})
+        outcome = run(QEMU, work, boot=[*ovmf(work), *disk(stick), "-no-reboot", *memory], timeout=60, until=until)
+        stick.unlink()
+        assert not re.search(r"efishim: (unknown|.*: (failed|no memory))", outcome.serial)
+        return outcome
+
+    return start
+
+
+def says(outcome, *lines):
+    """These lines are in the log, in this order."""
+    at = 0
+    for line in lines:
+        found = re.compile(rf"^.*{line}.*$", re.M).search(outcome.serial, at)
+        assert found, f"never seen: {line}\n{outcome.serial[-4000:]}\n{outcome.log[-1000:]}"
+        at = found.end()
+
+
+def boots(outcome, *lines):
+    """The boot went on to the guest's end, and these lines are in its log."""
+    says(outcome, *lines)
+    says(outcome, r"Bulkhead \d+\.\d+", r'vm "flat" starts', r"red .*blue", r'vm "flat" stopped: debug-exit 0')
+    assert not outcome.timed_out and "panic" not in outcome.serial
+    return outcome.serial
+
+
+def refused(outcome, line):
+    """The loader says this line, and the kernel was never entered."""
+    says(outcome, line)
+    assert "bulkhead: Bulkhead" not in outcome.serial and not outcome.timed_out
+
+
+# ---- the loader -------------------------------------------------------------------------------------------
+
+def test_too_old_firmware_is_named(boot):
+    outcome = boot("old", until=r"press a key")
+    refused(outcome, r"bulkhead-efi: this firmware is too old: EFI 1\.10, needed is UEFI 2\.0")
+
+
+def test_stale_map_key_is_tried_again(boot):
+    serial = boots(boot("stale=2"), r"ExitBootServices refused", r"ExitBootServices refused")
+    assert serial.count("ExitBootServices refused") == 2
+
+
+def test_boot_services_that_never_end_are_named(boot):
+    outcome = boot("stale=1000")
+    line = r"bulkhead-efi: the firmware does not let go of boot services: invalid parameter; the machine is stopped"
+    refused(outcome, line)
+    assert outcome.serial.count("ExitBootServices refused") == 8
+    # On COM1 by itself first; then the firmware's console, screen included, gets its chance.
+    assert len(re.findall(line, outcome.serial)) == 2
+
+
+def test_memory_map_that_outgrows_its_buffer(boot):
+    """The loader keeps room for 64 more ranges; here come 70 more from call to call, and again when ExitBootServices has
+    failed."""
+    small = r"efishim: the buffer is too small"
+    boots(boot("grow=4 stale=1 again=2"), *[small] * 4, r"ExitBootServices refused", *[small] * 2)
+
+
+def test_memory_map_that_always_outgrows_its_buffer_is_named(boot):
+    outcome = boot("grow=1000", until=r"press a key")
+    refused(outcome, r"bulkhead-efi: cannot read the memory map: buffer too small")
+
+
+def test_memory_map_with_too_many_ranges_is_named(boot):
+    outcome = boot("fragments=600", until=r"press a key")
+    refused(outcome, r"bulkhead-efi: the firmware's memory map is unusable: it has more ranges than boot_info holds")
+
+
+# ---- what the loader hands on -------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("words, state", [("secure=1 setup=0", "on"), ("secure=0 setup=0", "off"),
+                                          ("secure=0 setup=1", "in setup mode"), ("secure=none", "unknown")])
+def test_secure_boot_state_is_shown(boot, words, state):
+    outcome = boot(words, until=r"MiB usable")
+    says(outcome, rf"bulkhead: .*boot: by bulkhead-efi 1, .*Secure Boot {state}\b")
+
+
+def test_overlaps_in_the_memory_map_are_named(boot):
+    outcome = boot("overlap")
+    first, second = (int(at, 16) for at in re.findall(r"0x[0-9a-f]+", re.search(
+        r"efishim: overlaps at .*", outcome.serial)[0]))
+    boots(outcome, r"bulkhead: .*memory: [2-9] overlaps in the firmware's map, the first at 0x[0-9a-f]+ and 0x[0-9a-f]+")
+    named = [int(at, 16) for at in re.findall(r"0x[0-9a-f]+", re.search(r"overlaps in the firm.*", outcome.serial)[0])]
+    assert min(first, second) in named, f"{first:#x}, {second:#x} were made, {named} is named"
+
+
+# ---- ACPI -------------------------------------------------------------------------------------------------
+
+def acpi(table):
+    return rf"bulkhead: .*acpi: {table} at 0x[0-9a-f]+ ignored: bad checksum"
+
+
+LEGACY = r"one CPU, legacy addresses"
+
+
+@pytest.mark.parametrize("words, lines", [
+    ("noacpi", [rf"acpi: no RSDP: {LEGACY}"]),
+    ("bad=RSDP", [acpi("RSDP"), rf"acpi: no usable XSDT or RSDT: {LEGACY}"]),
+    ("bad=RSDPx bad=APIC", [acpi("RSDP"), acpi("MADT")]),  # the RSDT leads on, to the MADT
+    ("bad=XSDT bad=DSDT", [acpi("XSDT"), acpi("DSDT")]),
+    ("bad=FACP bad=HPET bad=MCFG", [acpi("FADT"), acpi("HPET"), acpi("MCFG")]),
+], ids=lambda value: value.replace("bad=", "").replace(" ", "-") if isinstance(value, str) else "")
+def test_bad_acpi_is_named_and_costs_its_feature(boot, words, lines):
+    outcome = boot(words)
+    assert "not found" not in outcome.serial
+    for line in lines:
+        boots(outcome, line)
+    assert outcome.serial.count("ignored: bad checksum") == words.count("bad=")
+
+
+# ---- the screen -------------------------------------------------------------------------------------------
+
+CELL = 8, 16
+INK = {"red": 0xAA0000, "blue": 0x0000AA, "plain": 0xC0C0C0}
+
+
+def screen_lines(pixels, width, height, pitch):
+    """The text of a screen, and beside it the colour of each character's dots, both line by line."""
+    font = psf2c.load(FONT)
+    known = {bytes(glyph): chr(0x20 + i) for i, glyph in enumerate(font)}
+    for top in range(0, height - CELL[1] + 1, CELL[1]):
+        text, inks = "", []
+        for left in range(0, width, CELL[0]):
+            dots, ink = bytearray(), 0
+            for y in range(top, top + CELL[1]):
+                row = struct.unpack_from(f"<{CELL[0]}I", pixels, y * pitch + left * 4)
+                ink = max(ink, *row)
+                dots.append(sum(0x80 >> x for x, pixel in enumerate(row) if pixel))
+            text += known.get(bytes(dots), "?")
+            inks.append(ink)
+        yield text, inks
+
+
+@pytest.mark.parametrize("kind, swapped", [("rgb", True), ("bgr", False), ("mask", True)])
+def test_screen_above_4_gib_is_drawn_on(boot, request, kind, swapped):
+    """The framebuffer is memory, so it can be read afterwards: in the file that is the machine's memory. q35 puts the
+    first 2 GiB below 4 GiB."""
+    memory = WORK / f"{kind}.memory"
+    memory.unlink(missing_ok=True)
+    request.addfinalizer(lambda: memory.unlink(missing_ok=True))
+    outcome = boot(f"screen={kind}", memory=[
+        "-m", "3072", "-machine", "q35,memory-backend=ram",
+        "-object", f"memory-backend-file,id=ram,size=3072M,mem-path={memory},share=on"])
+    boots(outcome)
+    width, height, pitch, base = (int(n, 0) for n in re.search(
+        r"screen (\d+)x(\d+) stride (\d+) at (\S+)$", outcome.serial, re.M).groups())
+    assert base >= 4 << 30
+    with open(memory, "rb") as file:
+        file.seek(base - (2 << 30))
+        pixels = file.read(pitch * height)
+    lines = list(screen_lines(pixels, width, height, pitch))
+    shown = "\n".join(text.rstrip() for text, _ in lines)
+    assert re.search(r"Bulkhead \d", shown) and 'vm "flat" stopped: debug-exit 0' in shown, shown
+    text, inks = next(line for line in lines if line[0].startswith("red blue plain"))
+    for word, colour in INK.items():
+        order = struct.unpack(">I", struct.pack("<I", colour << 8))[0] if swapped else colour
+        assert inks[text.index(word)] == order, f"{word}: {inks[text.index(word)]:#x}"
+    beyond = {pixels[y * pitch + width * 4:(y + 1) * pitch] for y in range(height)}
+    assert beyond == {b"\x5a" * (pitch - width * 4)}, "something was written behind the end of a line"
+
+
+def test_screen_of_another_format_is_none(boot):
+    outcome = boot("screen=mask565", memory=["-m", "3072"])
+    boots(outcome, r"bulkhead: .*boot: no screen to write to")

@@ -79,8 +79,22 @@ void vm_destroy(struct vm *vm) {
 	memory_object_free(vm, sizeof *vm);
 }
 
+// After everything was given back: what there was for this VM.
+static void memory_report(const struct config_vm *config) {
+	struct frames *f = memory_frames();
+	log_error(
+	    "build",
+	    "memory: %llu MiB asked; %llu MiB free for VMs, %llu MiB in one piece (a VM has at most %u pieces); "
+	    "%llu KiB free for the hypervisor",
+	    (unsigned long long)(config->memory_bytes / MIB),
+	    (unsigned long long)(frames_free_count(f, FRAMES_GUEST) * PAGE_BYTES / MIB),
+	    (unsigned long long)(frames_largest(f, FRAMES_GUEST) * PAGE_BYTES / MIB), VM_EXTENT_MAX,
+	    (unsigned long long)(frames_free_count(f, FRAMES_POOL) * PAGE_BYTES / KIB));
+}
+
 int vm_build(uint32_t id, const struct config_vm *config) {
-	struct arch_why why = {.text = "no memory"};
+	struct arch_why why = {.text = "its memory, page tables and records"};
+	const char *what = why.text;
 	struct vm *vm;
 	int err = memory_object(sizeof *vm, (void **)&vm);
 	if (err < 0) goto out;
@@ -100,11 +114,15 @@ int vm_build(uint32_t id, const struct config_vm *config) {
 	if (err == 0) err = memory_build(vm);
 	if (err == 0) err = arch_vm_create(vm, &why);
 	if (err == 0) err = vcpus_build(vm, &why);
-	if (err == 0) err = vm_reset(vm);
+	if (err == 0) {
+		err = vm_reset(vm);
+		what = "its power-on state";
+	}
 	if (err == 0) return 0;
 	vm_destroy(vm);
 out:
-	log_error("build", "vm \"%s\" cannot be built: %s (%s)", config->name, why.text, err_name(err));
+	log_error("build", "vm \"%s\" cannot be built: %s (%s)", config->name, what, err_name(err));
+	if (err == -ERR_NOMEM) memory_report(config);
 	return err;
 }
 

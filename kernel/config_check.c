@@ -157,11 +157,14 @@ int config_check_machine(const struct config *config, const struct config_facts 
 
 		if (beyond != BITMAP_NONE)
 			toml_error(config->file, report, vm->at[CONFIG_VM_CPUS],
-			           "\"cpus\" has CPU %zu: this machine has %u, numbered from 0", beyond, facts->cpus);
+			           "\"cpus\" has CPU %zu, but this machine's last is CPU %u (the first is CPU 0)", beyond,
+			           facts->cpus - 1);
 		if (vm->memory_bytes > facts->memory_bytes - used) {
-			toml_error(config->file, report, vm->at[CONFIG_VM_MEMORY],
-			           "\"memory\" %lu MiB is beyond the machine's: %lu MiB of %lu MiB for VMs are left",
-			           vm->memory_bytes / MIB, (facts->memory_bytes - used) / MIB, facts->memory_bytes / MIB);
+			toml_error(
+			    config->file, report, vm->at[CONFIG_VM_MEMORY],
+			    "\"memory\" is %lu MiB, but of the %lu MiB that this machine has for VMs %lu MiB are left",
+			    (vm->memory_bytes + MIB - 1) / MIB, facts->memory_bytes / MIB,
+			    (facts->memory_bytes - used) / MIB);
 			continue; // the others are judged without it
 		}
 		used += vm->memory_bytes;

@@ -161,13 +161,13 @@ static int file_find(void *context __unused_arg, const char *path, struct source
 static void read_options(void) {
 	struct option_why why;
 	struct source file;
-	char text[BOOT_CMDLINE_BYTES];
-	if (option_parse(&option, boot.cmdline, strnlen(boot.cmdline, sizeof boot.cmdline), &why) < 0)
+	char text[OPTION_FILE_BYTES];
+	if (option_parse(&option, NULL, boot.cmdline, strnlen(boot.cmdline, sizeof boot.cmdline), &why) < 0)
 		refuse(why.text);
 	if (bootfile_find(OPTION_FILE, &file) < 0) return;
 	if (file.bytes > sizeof text || source_read(&file, 0, text, file.bytes) < 0)
 		refuse(OPTION_FILE " is too long: at most 1024 bytes are allowed");
-	if (option_parse(&option, text, file.bytes, &why) < 0) refuse(why.text);
+	if (option_parse(&option, OPTION_FILE, text, file.bytes, &why) < 0) refuse(why.text);
 }
 
 static void read_config(void) {

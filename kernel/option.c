@@ -63,49 +63,64 @@ static const struct {
     {"off=", "off=NAME,NAME... with NAME", off_read},
 };
 
-static bool starts_with(struct word w, const char *prefix, size_t len) {
-	return w.len >= len && memcmp(w.text, prefix, len) == 0;
-}
-
-#define SHOWN_MAX 40
+#define SHOWN_MAX 40                        // of a name in messages
 #define OPTION_OFF (array_count(table) - 1) // the last row
 
-// The line's end: how the words are written, or how this one is. Only the features' names come from elsewhere.
-static void usage_append(struct option_why *why, size_t at, unsigned first, unsigned last) {
-	for (unsigned i = first; i <= last; i++)
-		at += fmt_print(why->text + at, sizeof why->text - at, i > first ? ", %s" : "%s", table[i].usage);
-	if (last != OPTION_OFF) return;
-	at += fmt_print(why->text + at, sizeof why->text - at, " ");
-	arch_feature_names(why->text + at, sizeof why->text - at);
+// The row for the word; array_count(table) when there is none.
+static unsigned word_row(struct word w) {
+	unsigned i = 0;
+	for (; i < array_count(table); i++) {
+		size_t len = strlen(table[i].prefix);
+		if (w.len >= len && memcmp(w.text, table[i].prefix, len) == 0) break;
+	}
+	return i;
 }
 
-static int word_take(struct option *o, struct word w, struct option_why *why) {
-	int shown = w.len > SHOWN_MAX ? SHOWN_MAX : (int)w.len;
-	for (unsigned i = 0; i < array_count(table); i++) {
-		size_t len = strlen(table[i].prefix);
-		if (!starts_with(w, table[i].prefix, len)) continue;
-		if (table[i].read(o, (struct word){.text = w.text + len, .len = w.len - len})) return 0;
-		usage_append(
-		    why, fmt_print(why->text, sizeof why->text, "option \"%.*s\": allowed is ", shown, w.text), i, i);
-		return -ERR_INVAL;
+// The line's end: how the words are written, or how this one is. Only the features' names come from elsewhere.
+static int word_refuse(struct word w, unsigned row, size_t at, struct option_why *why) {
+	bool known = row <= OPTION_OFF;
+	const char *format = known ? "option \"%.*s\": allowed is %s" : "unknown option \"%.*s\": there is %s";
+	unsigned i = known ? row : 0;
+	at += fmt_print(why->text + at, sizeof why->text - at, format, w.len > SHOWN_MAX ? SHOWN_MAX : (int)w.len,
+	                w.text, table[i].usage);
+	while (!known && ++i <= OPTION_OFF && at < sizeof why->text)
+		at += fmt_print(why->text + at, sizeof why->text - at, ", %s", table[i].usage);
+	if (i >= OPTION_OFF && at < sizeof why->text - 1) {
+		why->text[at++] = ' ';
+		arch_feature_names(why->text + at, sizeof why->text - at);
 	}
-	usage_append(why,
-	             fmt_print(why->text, sizeof why->text, "unknown option \"%.*s\": there is ", shown, w.text),
-	             0, OPTION_OFF);
 	return -ERR_INVAL;
+}
+
+// "file:line:column: " of the byte at `offset`; returns its length.
+static size_t place_print(const char *file, const char *text, size_t offset, struct option_why *why) {
+	unsigned line = 1, column = 1;
+	if (file == NULL) return 0;
+	for (size_t i = 0; i < offset; i++) {
+		column++;
+		if (text[i] != '\n') continue;
+		line++;
+		column = 1;
+	}
+	return fmt_print(why->text, sizeof why->text, "%.*s:%u:%u: ", SHOWN_MAX, file, line, column);
 }
 
 static bool separates(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\0'; }
 
-int option_parse(struct option *option, const char *text, size_t bytes, struct option_why *why) {
-	for (size_t at = 0; at < bytes;) {
-		size_t end = at;
-		while (end < bytes && !separates(text[end])) end++;
-		if (end > at) {
-			int err = word_take(option, (struct word){.text = text + at, .len = end - at}, why);
-			if (err < 0) return err;
+int option_parse(struct option *option, const char *file, const char *text, size_t bytes,
+                 struct option_why *why) {
+	for (size_t at = 0, end; at < bytes; at = end + 1) {
+		for (end = at; end < bytes && !separates(text[end]);) end++;
+		if (end == at) continue;
+		struct word w = {.text = text + at, .len = end - at}, value = w;
+		unsigned row = word_row(w);
+		if (row <= OPTION_OFF) {
+			size_t len = strlen(table[row].prefix);
+			value.text += len;
+			value.len -= len;
+			if (table[row].read(option, value)) continue;
 		}
-		at = end + 1;
+		return word_refuse(w, row, place_print(file, text, at, why), why);
 	}
 	return 0;
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The options of the hypervisor itself, for tests and diagnosis: words `name=value` from the boot loader's command
 // line (GRUB, UEFI load options) and from the file options.txt beside bulkhead.toml. What a user configures is in
-// bulkhead.toml. A word that is not known is an error, so that a typing mistake does not pass for a result.
+// bulkhead.toml; tools/bulkhead-check judges both. A word that is not known is an error, so that a typing mistake does not pass for a result.
 #pragma once
 
 #include "kernel/lib/types.h"
 
 #define OPTION_FILE "options.txt"
+#define OPTION_FILE_BYTES 1024u // its longest
 
 // A bug of the hypervisor made on purpose, to try the panic.
 enum option_fault {
@@ -28,5 +29,7 @@ struct option_why {
 };
 
 // Adds the words of text[0 .. bytes-1], separated by blanks, tabs and line ends, to *option; the last of a name wins.
-// -ERR_INVAL: *why is a line that names the word and what is allowed; *option is undefined.
-__must_check int option_parse(struct option *option, const char *text, size_t bytes, struct option_why *why);
+// -ERR_INVAL: *why is a line that names the word and what is allowed, with `file:line:column: ` before it unless file
+// is NULL (column counts bytes); *option is undefined.
+__must_check int option_parse(struct option *option, const char *file, const char *text, size_t bytes,
+                              struct option_why *why);

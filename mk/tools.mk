@@ -6,7 +6,8 @@ CONFIG_SRC := kernel/config.c kernel/config_keys.c kernel/config_value.c kernel/
 	kernel/tomlstring.c
 LOAD_SRC := kernel/load/load.c kernel/load/job.c kernel/load/map.c kernel/load/bzimage.c kernel/load/elfimage.c \
 	kernel/load/elf_pvh.c kernel/load/multiboot.c kernel/load/multiboot2.c kernel/load/flat.c
-CHECK_SRC := tools/bulkhead_check.c $(CONFIG_SRC) $(LOAD_SRC) kernel/lib/bitmap.c kernel/lib/elf.c kernel/lib/err.c \
+OPTION_SRC := kernel/option.c arch/x86/guest/feature.c
+CHECK_SRC := tools/bulkhead_check.c $(OPTION_SRC) $(CONFIG_SRC) $(LOAD_SRC) kernel/lib/bitmap.c kernel/lib/elf.c kernel/lib/err.c \
 	kernel/lib/fmt.c kernel/lib/source.c
 BULKHEAD_CHECK := $(BUILD)/bulkhead-check
 

@@ -224,6 +224,22 @@ uint64_t frames_free_count(const struct frames *f, enum frames_zone zone) {
 	return __atomic_load_n(&f->free[zone], __ATOMIC_RELAXED);
 }
 
+uint64_t frames_largest(struct frames *f, enum frames_zone zone) {
+	uint64_t largest = 0;
+	lock_acquire(&f->lock);
+	for (uint32_t i = 0; i < f->region_count; i++) {
+		const struct frames_region *r = &f->region[i];
+		uint64_t end = region_end(r), pfn = r->zone == zone ? r->first : end;
+		while ((pfn = region_next(r, pfn, end, true)) != NONE) {
+			uint64_t first = pfn;
+			pfn = min_u64(region_next(r, pfn, end, false), end); // NONE is the highest number
+			largest = max_u64(largest, pfn - first);
+		}
+	}
+	lock_release(&f->lock);
+	return largest;
+}
+
 bool frames_pool_range(struct frames *f, unsigned index, hpa_t *base, uint64_t *bytes) {
 	bool found = false;
 	lock_acquire(&f->lock);

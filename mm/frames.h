@@ -111,5 +111,7 @@ __must_check int extents_slice(const struct extent *list, unsigned count, uint64
                                struct extent *out, unsigned max, unsigned *out_count);
 // Frames free at this moment.
 uint64_t frames_free_count(const struct frames *f, enum frames_zone zone);
+// The longest contiguous run of free frames; walks the whole zone.
+uint64_t frames_largest(struct frames *f, enum frames_zone zone);
 // The pool's ranges in ascending order, for the direct map: false when index is past the last.
 bool frames_pool_range(struct frames *f, unsigned index, hpa_t *base, uint64_t *bytes);

@@ -114,15 +114,17 @@ def find_file(config, name, files):
     return beside
 
 
-def read_config(path, checker, folder):
-    """The (name, path) pairs of all files that the configuration at `path` needs, the configuration first."""
+def read_config(path, checker, folder, options):
+    """The (name, path) pairs of all files that the configuration at `path` needs, the configuration first. `options`
+    are the hypervisor's own; without any, those of the file beside the configuration count."""
     if not os.path.exists(path):
         raise ImageError(f"{path}: no such configuration file")
     with open(path, "rb") as file:
         raw = file.read()
     if checker and os.access(checker, os.X_OK):
-        done = subprocess.run([checker, *(["--files", folder] if folder else []), "--", path], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        extra = (["--files", folder] if folder else []) + (["--options", options] if options else [])
+        done = subprocess.run([checker, *extra, "--", path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, errors="replace")
         if done.returncode != 0:
             raise ImageError(done.stdout.rstrip() or f"{path}: {checker} refuses it")
     try:
@@ -156,6 +158,9 @@ def read_config(path, checker, folder):
         if name == KERNEL_NAME:
             raise ImageError(f'{path}:{line}:{column}: {key}: "{name}" is the hypervisor\'s own file')
         files.setdefault(name, source)
+    words = os.path.join(os.path.dirname(path), OPTIONS_NAME)
+    if not options and os.path.exists(words):
+        files[OPTIONS_NAME] = words
     if len(files) > FILE_MAX:
         raise ImageError(f"{path}:1:1: it names {len(files) - 1} files, at most {FILE_MAX - 1} are allowed")
     folded = {}
@@ -329,7 +334,7 @@ def write(args, build):
     out = os.path.realpath(args.out)
     unfinished = f"{out}.{os.getpid()}.part"
     check_out(out, [args.config, args.kernel, args.loader])
-    files = read_config(args.config, args.checker, args.files)
+    files = read_config(args.config, args.checker, args.files, args.options)
     check_out(out, [path for _, path in files])
     try:
         open(unfinished, "wb").close()  # a folder that takes no file shows before the work
@@ -367,7 +372,8 @@ def main(build, description, tools=()):
     parser.add_argument("--loader", default=f"{here}/build/BOOTX64.EFI", help="UEFI loader (default: the built one)")
     parser.add_argument("--checker", default=f"{here}/build/bulkhead-check",
                         help="run on the configuration first when it exists (default: the built one)")
-    parser.add_argument("--options", default="", help="words for the hypervisor itself (kernel/option.h)")
+    parser.add_argument("--options", default="",
+                        help=f"words for the hypervisor itself, instead of those in {OPTIONS_NAME} beside the configuration")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, terminated)
     try:

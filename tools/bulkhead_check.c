@@ -8,10 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "kernel/config.h"
 #include "kernel/lib/err.h"
 #include "kernel/lib/fmt.h"
+#include "kernel/option.h"
 
 noreturn void assert_fail(const char *expr, const char *file, int line);
 
@@ -180,7 +182,7 @@ static void print_keys(void) {
 
 struct options {
 	bool syntax, dump, facts;
-	const char *files;
+	const char *files, *words;
 	struct config_facts machine;
 };
 
@@ -198,6 +200,32 @@ static bool text_read(const char *path, char *text, size_t room, size_t *len) {
 	}
 	if (rc != 0) printf("%s: cannot be read: %s\n", path, why);
 	return rc == 0;
+}
+
+// The hypervisor's options: those of the command line, else those of the file beside the configuration.
+static bool words_valid(const char *path, const struct options *options) {
+	const char *slash = strrchr(path, '/');
+	int folder = slash == NULL ? 0 : (int)(slash + 1 - path);
+	char name[PATH_MAX], text[OPTION_FILE_BYTES + 1];
+	struct option_why why;
+	struct option option;
+	size_t len;
+
+	if (options->words != NULL) {
+		if (option_parse(&option, NULL, options->words, strlen(options->words), &why) == 0) return true;
+		printf("%s\n", why.text);
+		return false;
+	}
+	(void)fmt_print(name, sizeof name, "%.*s%s", folder, path, OPTION_FILE);
+	if (access(name, F_OK) != 0) return true; // most have none
+	if (!text_read(name, text, sizeof text, &len)) return false;
+	if (len > OPTION_FILE_BYTES)
+		printf("%s: is too long: at most %u bytes are allowed\n", name, OPTION_FILE_BYTES);
+	else if (option_parse(&option, OPTION_FILE, text, len, &why) != 0)
+		printf("%.*s%s\n", folder, path, why.text);
+	else
+		return true;
+	return false;
 }
 
 static int check_one(const char *path, const struct options *options) {
@@ -218,22 +246,25 @@ static int check_one(const char *path, const struct options *options) {
 		for (unsigned i = 0; i < folder.count; i++) host_close(&folder.open[i]);
 	}
 	if (rc == 0 && options->facts) rc = config_check_machine(&config, &options->machine, &report);
+	if (!options->dump && !words_valid(path, options)) rc = -ERR_INVAL;
 	return rc == 0 ? 0 : 1;
 }
 
 #define STATUS_USAGE 2
 
 static const char usage[] =
-    "usage: bulkhead-check [--syntax | --dump] [--files DIR] [--cpus N] [--memory MIB] FILE...\n"
+    "usage: bulkhead-check [--syntax | --dump] [--files DIR] [--options WORDS]\n"
+    "                      [--cpus N] [--memory MIB] FILE...\n"
     "       bulkhead-check --keys\n"
     "Judges configurations as the hypervisor does: prints one line an error, and nothing when all is well.\n"
-    "  --syntax      do not look at the files that FILE names\n"
-    "  --dump        print what was read as JSON, likewise\n"
-    "  --files DIR   where to look for files that do not stand beside FILE\n"
-    "  --cpus N      also check against a machine with N CPUs\n"
-    "  --memory MIB  also check against a machine with that memory for VMs\n"
-    "  --keys        print the table of keys\n"
-    "  --help        print this\n"
+    "  --syntax         do not look at the files that FILE names\n"
+    "  --dump           print what was read as JSON, likewise\n"
+    "  --files DIR      where to look for files that do not stand beside FILE\n"
+    "  --options WORDS  the hypervisor's own options, instead of those in options.txt beside FILE\n"
+    "  --cpus N         also check against a machine with N CPUs\n"
+    "  --memory MIB     also check against a machine with that memory for VMs\n"
+    "  --keys           print the table of keys\n"
+    "  --help           print this\n"
     "The exit status is 0 when every FILE is good, 1 when one is not, 2 for wrong arguments.\n";
 
 static noreturn void misused(const char *option, const char *fault) {
@@ -267,6 +298,8 @@ static void option_take(struct options *options, char **argv, int *at) {
 		options->dump = true;
 	} else if (strcmp(option, "--files") == 0) {
 		options->files = argument(argv, at);
+	} else if (strcmp(option, "--options") == 0) {
+		options->words = argument(argv, at);
 	} else if (strcmp(option, "--cpus") == 0) {
 		options->facts = true;
 		options->machine.cpus = (uint32_t)number(argv, at);

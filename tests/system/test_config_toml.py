@@ -427,8 +427,8 @@ def test_machine_is_compared(tmp_path):
     (tmp_path / "x.toml").write_text(VALID + "cpus = [0, 4]\n" + VALID.replace('"a"', '"b"'))
     done = run("--syntax", "--cpus", 4, "--memory", 100, "x.toml", cwd=tmp_path)
     assert done.stdout.decode().splitlines() == [
-        'x.toml:5:8: "cpus" has CPU 4: this machine has 4, numbered from 0',
-        'x.toml:8:10: "memory" 64 MiB is beyond the machine\'s: 36 MiB of 100 MiB for VMs are left']
+        'x.toml:5:8: "cpus" has CPU 4, but this machine\'s last is CPU 3 (the first is CPU 0)',
+        'x.toml:8:10: "memory" is 64 MiB, but of the 100 MiB that this machine has for VMs 36 MiB are left']
     assert run("--syntax", "--cpus", 5, "--memory", 128, "x.toml", cwd=tmp_path).returncode == 0
 
 
@@ -480,6 +480,30 @@ def test_files_of_another_folder_count(tmp_path):
     assert split("--files", "others", "x.toml", cwd=tmp_path) == (0, "", "")
     (tmp_path / "k").write_bytes(b"")  # what stands beside the file comes first
     assert split("--files", "others", tmp_path / "x.toml")[1] == f'{tmp_path}/x.toml:4:10: kernel "k" is an empty file\n'
+
+
+KNOWN = ("there is stress=save:N with N from 1 to 1000000000, stress=fault:KIND with KIND ud, pf, stack or assert, "
+         "off=NAME,NAME... with NAME vpid ")
+
+
+def test_the_hypervisors_options_are_judged(tmp_path):
+    (tmp_path / "x.toml").write_text(VALID)
+    (tmp_path / "k").write_bytes(b"\xf4")
+    options = tmp_path / "options.txt"
+    options.write_text("stress=save:9\noff=vpid,rdtscp\n")
+    assert split("x.toml", cwd=tmp_path) == (0, "", "")
+    options.write_text("stress=save:9\n  strss=save:9\n")
+    for path in ("x.toml", tmp_path / "x.toml"):
+        status, out, _ = split(path, cwd=tmp_path)
+        folder = f"{tmp_path}/" if path != "x.toml" else ""
+        assert status == 1
+        assert out.startswith(f'{folder}options.txt:2:3: unknown option "strss=save:9": {KNOWN}')
+    options.write_text(" " * 1025)
+    assert split("x.toml", cwd=tmp_path)[1] == "options.txt: is too long: at most 1024 bytes are allowed\n"
+    # Words of a command line stand for the file's.
+    assert split("--options", "off=npt-1g", "x.toml", cwd=tmp_path) == (0, "", "")
+    assert split("--options", "stress=save:0", "x.toml", cwd=tmp_path) == (
+        1, 'option "stress=save:0": allowed is stress=save:N with N from 1 to 1000000000\n', "")
 
 
 def test_documentation_has_the_table_of_keys():

@@ -90,6 +90,21 @@ def test_checker_judges_first(tmp_path):
     assert status == 1 and re.search(r"test\.toml:5:1: .*unknown", output), output
 
 
+def test_options_travel_and_are_judged(tmp_path):
+    config = images.write_config(tmp_path, GOOD, {"k.bin": b"\xf4", "options.txt": b"off=vpid\n"})
+    image = images.made("mkimage", config, tmp_path / "x.img", PROBE, CHECKER)
+    assert images.read(image, "bulkhead/options.txt") == b"off=vpid\n"
+    image = images.made("mkimage", config, tmp_path / "x.img", PROBE, CHECKER, ["--options", "stress=save:3"])
+    assert images.read(image, "bulkhead/options.txt") == b"stress=save:3\n"
+    image.unlink()
+    for extra, line in ((["--options", "of=vpid"], 'unknown option "of=vpid": there is '),
+                        ([], f'{tmp_path}/options.txt:2:1: unknown option "of=vpid": there is ')):
+        (tmp_path / "options.txt").write_text("off=vpid\nof=vpid\n")
+        status, output = images.make("mkimage", config, image, PROBE, CHECKER, extra)
+        assert status == 1 and output.startswith(line), output
+        assert not image.exists()
+
+
 # ---- where it cannot be written, and what is missing for it: one line, and nothing left behind ------------------
 
 def unmade(tool, folder, line, out="out", before=None, env=None):

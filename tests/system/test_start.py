@@ -165,6 +165,22 @@ def test_memory_beyond_the_machine_is_named(image, work):
     refused(qemu(work, disk(bad)), r"bulkhead\.toml:7:10: ")
 
 
+def test_memory_in_too_many_pieces_is_named(work):
+    # GRUB takes a page out of every 4 MiB above 32 MiB: 120 pieces, of which a VM may have 64.
+    holes = [(at << 20) + 0x3ff000 for at in range(32, 512, 4)]
+    grub_cfg = "\n".join(["insmod /boot/grub/mmap.mod", *(f"cutmem {at:#x} {at + 0x1000:#x}" for at in holes),
+                          "multiboot2 /boot/bulkhead.elf", "module2 /bulkhead.toml bulkhead.toml",
+                          "module2 /flat.bin flat.bin", "boot", ""])
+    files = {"boot/bulkhead.elf": KERNEL, "boot/grub/mmap.mod": GRUB_I386 / "mmap.mod", "flat.bin": GUEST,
+             "bulkhead.toml": CONFIG.replace("4M", "300M").encode()}
+    iso = work.with_suffix(".iso")
+    make_iso(iso, files, grub_cfg)
+    outcome = qemu(work, ["-cdrom", str(iso)], 512)
+    refused(outcome, r'vm "flat" cannot be built: its memory, page tables and records \(out of memory\)')
+    refused(outcome, r"memory: 300 MiB asked; 4\d\d MiB free for VMs, \d+ MiB in one piece \(a VM has at most 64 "
+                     r"pieces\); \d+ KiB free for the hypervisor")
+
+
 def test_cpu_without_virtualisation_is_named(image, work):
     refused(qemu(work, disk(image), cpu="qemu64,-svm"), r"neither VMX nor SVM")
 

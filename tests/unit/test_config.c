@@ -145,7 +145,8 @@ static void check_machine_edges(void **state __unused_arg) {
 	assert_int_equal(config_check_machine(&config, &facts, &report), -ERR_FORMAT);
 	facts = (struct config_facts){.cpus = 1, .memory_bytes = 4 * MIB};
 	assert_int_equal(config_check_machine(&config, &facts, &report), -ERR_FORMAT);
-	assert_string_equal(lines[1], "f:5:6: \"cpus\" has CPU 1: this machine has 1, numbered from 0");
+	assert_string_equal(lines[1],
+	                    "f:5:6: \"cpus\" has CPU 1, but this machine's last is CPU 0 (the first is CPU 0)");
 }
 
 int main(void) {

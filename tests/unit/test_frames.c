@@ -221,6 +221,12 @@ static void frames_alloc_nomem_only_when_no_run_fits(void **state) {
 		bool fits = false;
 		for (uint64_t at = 0; at + q.pages <= SMALL_PAGES && !fits; at += q.align_pages)
 			fits = memchr(&is_free[at], 0, q.pages) == NULL;
+		uint64_t longest = 0, run = 0;
+		for (uint64_t at = 0; at < SMALL_PAGES; at++) {
+			run = is_free[at] ? run + 1 : 0;
+			longest = max_u64(longest, run);
+		}
+		assert_int_equal(frames_largest(&frames, FRAMES_GUEST), longest);
 		int err = frames_alloc(&frames, &q, &pfn);
 		assert_int_equal(err, fits ? 0 : -ERR_NOMEM);
 		if (err == 0) memset(&is_free[pfn.v], 0, q.pages);

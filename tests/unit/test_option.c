@@ -12,7 +12,7 @@ static int parse(const char *text, struct option *option, struct option_why *why
 	size_t bytes = strlen(text);
 	char *copy = malloc(bytes > 0 ? bytes : 1);
 	memcpy(copy, text, bytes);
-	int err = option_parse(option, copy, bytes, why);
+	int err = option_parse(option, NULL, copy, bytes, why);
 	free(copy);
 	return err;
 }
@@ -64,7 +64,7 @@ static void option_parse_fault_kind_is_taken_or_named(void **state) {
 	(void)state;
 	struct option option = {0};
 	struct option_why why;
-	assert_int_equal(option_parse(&option, "stress=fault:stack", 18, &why), 0);
+	assert_int_equal(option_parse(&option, NULL, "stress=fault:stack", 18, &why), 0);
 	assert_int_equal(option.stress_fault, OPTION_FAULT_STACK);
 	refuses("stress=fault:",
 	        "option \"stress=fault:\": allowed is stress=fault:KIND with KIND ud, pf, stack or assert");
@@ -91,6 +91,30 @@ static void option_parse_unknown_word_is_named(void **state) {
 	refuses_with_names("aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeee",
 	                   "unknown option \"aaaaaaaaaabbbbbbbbbbccccccccccdddddddddd\": there is " USAGE FAULT
 	                   ", " OFF);
+}
+
+static void option_parse_of_a_file_says_where(void **state) {
+	(void)state;
+	struct option option = {0};
+	struct option_why why;
+	const char text[] = "stress=save:4\n\n\t off=vpid stress=save:x";
+	assert_int_equal(option_parse(&option, "o.txt", text, sizeof text - 1, &why), -ERR_INVAL);
+	assert_string_equal(why.text, "o.txt:3:12: option \"stress=save:x\": allowed is " USAGE);
+	assert_int_equal(option_parse(&option, "o.txt", "x", 1, &why), -ERR_INVAL);
+	assert_int_equal(strncmp(why.text, "o.txt:1:1: unknown option \"x\": there is ", 39), 0);
+}
+
+// Whatever is named, the line stays in its room.
+static void option_parse_long_names_are_cut(void **state) {
+	(void)state;
+	struct option option = {0};
+	struct option_why why;
+	char name[1000];
+	memset(name, 'n', sizeof name);
+	name[sizeof name - 1] = '\0';
+	assert_int_equal(option_parse(&option, name, name, sizeof name - 1, &why), -ERR_INVAL);
+	assert_true(strnlen(why.text, sizeof why.text) < sizeof why.text);
+	assert_int_equal(strncmp(why.text + 40, ":1:1: unknown", 13), 0);
 }
 
 static void features_off(const char *text, uint64_t mask) {
@@ -153,6 +177,8 @@ int main(void) {
 	    cmocka_unit_test(option_parse_bad_value_is_named),
 	    cmocka_unit_test(option_parse_fault_kind_is_taken_or_named),
 	    cmocka_unit_test(option_parse_unknown_word_is_named),
+	    cmocka_unit_test(option_parse_of_a_file_says_where),
+	    cmocka_unit_test(option_parse_long_names_are_cut),
 	    cmocka_unit_test(option_parse_off_names_features),
 	    cmocka_unit_test(option_parse_off_of_no_feature_is_named),
 	    cmocka_unit_test(arch_feature_bit_of_every_name_is_its_own),

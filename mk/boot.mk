@@ -14,12 +14,17 @@ EFI_OBJ := $(EFI_C:%.c=$(BUILD)/efi/%.o)
 EFI_APP := $(BUILD)/BOOTX64.EFI
 # Firmware with faults, for tests/system/test_firmware.py.
 EFI_SHIM_C := tests/system/efishim/shim.c
-EFI_SHIM_OBJ := $(patsubst %.c,$(BUILD)/efi/%.o,$(EFI_SHIM_C) kernel/lib/fmt.c kernel/lib/string.c)
+EFI_SHIM_OBJ := $(patsubst %.c,$(BUILD)/efi/%.o,$(EFI_SHIM_C) kernel/lib/fmt.c kernel/lib/string.c) \
+	$(BUILD)/efi/tests/system/efishim/la57.o
 EFI_SHIM := $(BUILD)/efishim.efi
 
 $(BUILD)/efi/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC    $<"; $(CC) $(EFI_CFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/efi/%.o: %.asm
+	@mkdir -p $(@D)
+	@echo "  NASM  $<"; $(NASM) -f elf64 -I./ -w+all -MD $(@:.o=.d) $< -o $@
 
 $(BUILD)/efi/loader.so: $(EFI_OBJ)
 $(BUILD)/efi/shim.so: $(EFI_SHIM_OBJ)
@@ -30,7 +35,7 @@ $(BUILD)/efi/%.so:
 $(EFI_APP): $(BUILD)/efi/loader.so
 $(EFI_SHIM): $(BUILD)/efi/shim.so
 $(EFI_APP) $(EFI_SHIM):
-	@SOURCE_DATE_EPOCH=0 objcopy -D -j .text -j .sdata -j .data -j .rodata -j .dynamic -j .dynsym -j .rel -j .rela \
+	@SOURCE_DATE_EPOCH=0 objcopy -D -S -j .text -j .sdata -j .data -j .rodata -j .dynamic -j .dynsym -j .rel -j .rela \
 		-j .rel.* -j .rela.* -j .reloc --target efi-app-x86_64 --subsystem=10 $< $@
 
 ## loader        the UEFI loader, build/BOOTX64.EFI

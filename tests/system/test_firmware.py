@@ -3,20 +3,21 @@
 the firmware below it so and starts the real loader; its words, and what they do, are listed at the end of its
 source. The boot ends in the line that names the cause, or goes on to the end of a guest."""
 import re
+import shutil
 import struct
+import subprocess
 import sys
 
 import pytest
 
 import images
-from emulators import BUILD, DEBUG_EXIT, PLATFORMS, ROOT, run
+from emulators import BUILD, DEBUG_EXIT, ROOT, Platform, run
 from images import disk, ovmf
 
 sys.path.insert(0, str(ROOT / "tools"))
 import psf2c  # noqa: E402
 
 WORK = BUILD / "firmware-test"
-QEMU = PLATFORMS["qemu-epyc"]
 SHIM = BUILD / "efishim.efi"
 FONT = "/usr/share/consolefonts/Unifont-APL8x16.psf.gz"
 HALTED = r"the machine is (halted|stopped).*\n|efishim: the loader came back"
@@ -38,21 +39,32 @@ debug_exit = {DEBUG_EXIT:#x}
 
 
 @pytest.fixture(scope="session")
-def image():
+def plain():
     config = images.write_config(WORK / "config", CONFIG, {"flat.bin": GUEST})
-    plain = images.made("mkimage", config, WORK / "plain.img")
+    return images.made("mkimage", config, WORK / "plain.img")
+
+
+@pytest.fixture(scope="session")
+def image(plain):
     return images.edited(plain, WORK / "shim.img", replace={
         "EFI/BOOT/BOOTX64.EFI": SHIM.read_bytes(), "EFI/BOOT/real.efi": images.read(plain, "EFI/BOOT/BOOTX64.EFI")})
 
 
 @pytest.fixture
-def boot(image, request):
-    """A function that boots the stick with these words for the shim and returns the Outcome."""
-    work = WORK / re.sub(r"\W+", "-", request.node.name).strip("-")
+def work(request):
+    return WORK / re.sub(r"\W+", "-", request.node.name).strip("-")
 
-    def start(words, memory=("-m", "512"), until=HALTED):
+
+def qemu(work, boot, until=HALTED, cpu="EPYC,+svm,+npt"):
+    return run(Platform("firmware", "qemu", cpu), work, boot=[*boot, "-no-reboot"], memory_mib=512, timeout=120, until=until)
+
+
+@pytest.fixture
+def boot(image, work):
+    """A function that boots the stick with these words for the shim and returns the Outcome."""
+    def start(words, extra=(), **how):
         stick = images.edited(image, work.with_suffix(".img"), replace={"EFI/BOOT/shim.txt": words.encode()})
-        outcome = run(QEMU, work, boot=[*ovmf(work), *disk(stick), "-no-reboot", *memory], timeout=60, until=until)
+        outcome = qemu(work, [*ovmf(work), *disk(stick), *extra], **how)
         stick.unlink()
         assert not re.search(r"efishim: (unknown|.*: (failed|no memory))", outcome.serial)
         return outcome
@@ -96,7 +108,7 @@ def test_stale_map_key_is_tried_again(boot):
 
 
 def test_boot_services_that_never_end_are_named(boot):
-    outcome = boot("stale=1000")
+    outcome = boot("stale=1000", until=r"(?s)(the machine is stopped.*){2}")
     line = r"bulkhead-efi: the firmware does not let go of boot services: invalid parameter; the machine is stopped"
     refused(outcome, line)
     assert outcome.serial.count("ExitBootServices refused") == 8
@@ -121,13 +133,20 @@ def test_memory_map_with_too_many_ranges_is_named(boot):
     refused(outcome, r"bulkhead-efi: the firmware's memory map is unusable: it has more ranges than boot_info holds")
 
 
+@pytest.mark.parametrize("words, line", [
+    ("novolume", r"cannot open the volume this loader came from: not supported by this firmware"),
+    ("poor=100", r"no memory for bulkhead\.elf \(\d{4} KiB\)"),
+    ("read=error", r"bulkhead\.elf: cannot read it: the device reports an error"),
+    ("read=short", r"bulkhead\.elf: it ends after 0 of \d{7} bytes: the file system is damaged"),
+], ids=["volume", "memory", "read-error", "short-read"])
+def test_what_stops_the_loader_is_named(boot, words, line):
+    refused(boot(words, until=r"press a key"), f"bulkhead-efi: {line}")
+
+
 # ---- what the loader hands on -------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("words, state", [("secure=1 setup=0", "on"), ("secure=0 setup=0", "off"),
-                                          ("secure=0 setup=1", "in setup mode"), ("secure=none", "unknown")])
-def test_secure_boot_state_is_shown(boot, words, state):
-    outcome = boot(words, until=r"MiB usable")
-    says(outcome, rf"bulkhead: .*boot: by bulkhead-efi 1, .*Secure Boot {state}\b")
+def test_firmware_with_five_level_paging(boot):
+    boots(boot("la57", cpu="EPYC,+svm,+npt,+la57"), r"efishim: 5-level paging", r"bulkhead: .*memory: .*5-level paging")
 
 
 def test_overlaps_in_the_memory_map_are_named(boot):
@@ -145,17 +164,24 @@ def acpi(table):
     return rf"bulkhead: .*acpi: {table} at 0x[0-9a-f]+ ignored: bad checksum"
 
 
+def secure(state):
+    return rf"bulkhead: .*boot: by bulkhead-efi 1, .*Secure Boot {state},"
+
+
 LEGACY = r"one CPU, legacy addresses"
 
 
 @pytest.mark.parametrize("words, lines", [
-    ("noacpi", [rf"acpi: no RSDP: {LEGACY}"]),
-    ("bad=RSDP", [acpi("RSDP"), rf"acpi: no usable XSDT or RSDT: {LEGACY}"]),
-    ("bad=RSDPx bad=APIC", [acpi("RSDP"), acpi("MADT")]),  # the RSDT leads on, to the MADT
-    ("bad=XSDT bad=DSDT", [acpi("XSDT"), acpi("DSDT")]),
-    ("bad=FACP bad=HPET bad=MCFG", [acpi("FADT"), acpi("HPET"), acpi("MCFG")]),
-], ids=lambda value: value.replace("bad=", "").replace(" ", "-") if isinstance(value, str) else "")
+    ("noacpi secure=1 setup=0", [secure("on"), rf"acpi: no RSDP: {LEGACY}"]),
+    ("bad=RSDP secure=0 setup=0", [secure("off"), acpi("RSDP"), rf"acpi: no usable XSDT or RSDT: {LEGACY}"]),
+    ("bad=RSDPx bad=APIC secure=0 setup=1",  # the RSDT leads on, to the MADT
+     [secure("in setup mode"), acpi("RSDP"), acpi("MADT")]),
+    ("bad=XSDT bad=DSDT secure=none", [secure("unknown"), acpi("XSDT"), acpi("DSDT")]),
+    ("bad=FACP bad=HPET bad=MCFG screen=mask565",
+     [acpi("FADT"), acpi("HPET"), acpi("MCFG"), r"boot: no screen to write to"]),
+], ids=["noacpi", "RSDP", "RSDPx-MADT", "XSDT-DSDT", "FADT-HPET-MCFG"])
 def test_bad_acpi_is_named_and_costs_its_feature(boot, words, lines):
+    """In the same runs: each state of Secure Boot, and a screen whose pixels cannot be written, are shown."""
     outcome = boot(words)
     assert "not found" not in outcome.serial
     for line in lines:
@@ -193,7 +219,7 @@ def test_screen_above_4_gib_is_drawn_on(boot, request, kind, swapped):
     memory = WORK / f"{kind}.memory"
     memory.unlink(missing_ok=True)
     request.addfinalizer(lambda: memory.unlink(missing_ok=True))
-    outcome = boot(f"screen={kind}", memory=[
+    outcome = boot(f"screen={kind}", extra=[
         "-m", "3072", "-machine", "q35,memory-backend=ram",
         "-object", f"memory-backend-file,id=ram,size=3072M,mem-path={memory},share=on"])
     boots(outcome)
@@ -214,6 +240,32 @@ def test_screen_above_4_gib_is_drawn_on(boot, request, kind, swapped):
     assert beyond == {b"\x5a" * (pitch - width * 4)}, "something was written behind the end of a line"
 
 
-def test_screen_of_another_format_is_none(boot):
-    outcome = boot("screen=mask565", memory=["-m", "3072"])
-    boots(outcome, r"bulkhead: .*boot: no screen to write to")
+# ---- Secure Boot with keys --------------------------------------------------------------------------------
+
+SNAKEOIL = "/usr/share/ovmf/PkKek-1-snakeoil"  # the test key that Debian's firmware variables are made with
+
+
+def enforcing(work):
+    """Firmware with Secure Boot on, which needs system management mode."""
+    variables = work.with_suffix(".vars")
+    shutil.copyfile("/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd", variables)
+    return ["-machine", "q35,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on",
+            "-drive", "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.secboot.fd",
+            "-drive", f"if=pflash,format=raw,unit=1,file={variables}"]
+
+
+def test_secure_boot_starts_the_loader_when_it_is_signed(plain, work):
+    key, loader, signed = (work.with_suffix(suffix) for suffix in (".key", ".efi", ".signed"))
+    loader.write_bytes(images.read(plain, "EFI/BOOT/BOOTX64.EFI"))
+    subprocess.run(["openssl", "rsa", "-in", f"{SNAKEOIL}.key", "-passin", "pass:snakeoil", "-out", key], check=True,
+                   capture_output=True)
+    subprocess.run(["sbsign", "--key", key, "--cert", f"{SNAKEOIL}.pem", "--output", signed, loader], check=True,
+                   capture_output=True)
+    stick = images.edited(plain, work.with_suffix(".img"), replace={"EFI/BOOT/BOOTX64.EFI": signed.read_bytes()})
+    boots(qemu(work, [*enforcing(work), *disk(stick)]), secure("on"))
+
+
+def test_secure_boot_refuses_the_loader_when_it_is_not_signed(plain, work):
+    outcome = qemu(work, [*enforcing(work), *disk(plain)], until=r"failed to load .*HARDDISK.*\n")
+    says(outcome, r"failed to load .*HARDDISK.*Access Denied")
+    assert "bulkhead" not in outcome.serial

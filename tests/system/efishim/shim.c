@@ -22,6 +22,8 @@
 #define OVERLAP_PAGES 16u
 #define GROW_HOLES 70u // more descriptors than the loader keeps room for
 
+#define PTE_TABLE UINT64_C(3) // present, writable
+
 #define SCREEN_BASE (4 * GIB + 512 * MIB)
 #define SCREEN_WIDTH 800u
 #define SCREEN_HEIGHT 600u
@@ -40,12 +42,18 @@
 enum flag_state { FLAG_AS_IS, FLAG_ABSENT, FLAG_CLEAR, FLAG_SET };
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system);
+void la57_enter(uint64_t pml5); // la57.asm
 
 static EFI_SYSTEM_TABLE *system_table;
 static EFI_BOOT_SERVICES *boot;
 static EFI_BOOT_SERVICES real; // as the firmware had them
 static EFI_GET_VARIABLE real_get_variable;
 static unsigned stale, grow, grow_again;
+static uint64_t pages_most;
+static EFI_STATUS file_status;
+static EFI_VOLUME_OPEN real_open_volume;
+static EFI_FILE_OPEN real_open;
+static EFI_LOADED_IMAGE *loader_image;
 static bool overlap;
 static enum flag_state secure_boot, setup_mode;
 static EFI_GRAPHICS_OUTPUT_PROTOCOL screen;
@@ -171,6 +179,69 @@ static void word_overlap(const char *value __unused_arg) {
 
 static void word_old(const char *value __unused_arg) { system_table->Hdr.Revision = EFI_1_10; }
 
+// ---- memory, files, paging -----------------------------------------------------------------------------
+
+static EFI_STATUS EFIAPI allocate_pages(EFI_ALLOCATE_TYPE how, EFI_MEMORY_TYPE type, UINTN pages,
+                                        EFI_PHYSICAL_ADDRESS *at) {
+	return pages > pages_most ? EFI_OUT_OF_RESOURCES : real.AllocatePages(how, type, pages, at);
+}
+
+static void word_poor(const char *value) {
+	pages_most = number(value);
+	boot->AllocatePages = allocate_pages;
+}
+
+static void word_novolume(const char *value __unused_arg) {
+	loader_image->DeviceHandle = system_table->ConsoleOutHandle;
+}
+
+// A stick that gives errors, or less than the directory promises.
+static EFI_STATUS EFIAPI read_nothing(EFI_FILE_HANDLE file __unused_arg, UINTN *bytes,
+                                      void *dst __unused_arg) {
+	*bytes = 0;
+	return file_status;
+}
+
+static EFI_STATUS EFIAPI open_file(EFI_FILE_HANDLE folder, EFI_FILE_HANDLE *file, CHAR16 *name, UINT64 mode,
+                                   UINT64 attributes) {
+	EFI_STATUS status = real_open(folder, file, name, mode, attributes);
+	if (!EFI_ERROR(status)) (*file)->Read = read_nothing;
+	return status;
+}
+
+static EFI_STATUS EFIAPI open_volume(EFI_FILE_IO_INTERFACE *volume, EFI_FILE_HANDLE *root) {
+	EFI_STATUS status = real_open_volume(volume, root);
+	if (EFI_ERROR(status)) return status;
+	real_open = (*root)->Open;
+	(*root)->Open = open_file;
+	return status;
+}
+
+static void word_read(const char *value) {
+	static EFI_GUID volume_guid = SIMPLE_FILE_SYSTEM_PROTOCOL;
+	void *found = NULL;
+	if (EFI_ERROR(boot->HandleProtocol(loader_image->DeviceHandle, &volume_guid, &found))) return;
+	EFI_FILE_IO_INTERFACE *volume = found;
+	file_status = strcmp(value, "error") == 0 ? EFI_DEVICE_ERROR : EFI_SUCCESS;
+	real_open_volume = volume->OpenVolume;
+	volume->OpenVolume = open_volume;
+}
+
+static uint64_t read_cr3(void) {
+	uint64_t value;
+	__asm__ volatile("mov %%cr3, %0" : "=r"(value));
+	return value;
+}
+
+static void word_la57(const char *value __unused_arg) {
+	EFI_PHYSICAL_ADDRESS pml5 = 4 * GIB - 1;
+	if (EFI_ERROR(boot->AllocatePages(AllocateMaxAddress, EfiBootServicesData, 1, &pml5))) return;
+	memset(at_physical(pml5), 0, EFI_PAGE_SIZE);
+	*(uint64_t *)at_physical(pml5) = read_cr3() | PTE_TABLE;
+	la57_enter(pml5);
+	print("%u-level paging", insn_read_cr4() & INSN_CR4_LA57 ? 5u : 4u);
+}
+
 // ---- Secure Boot --------------------------------------------------------------------------------------
 
 static bool same_text(const CHAR16 *a, const CHAR16 *b) {
@@ -269,17 +340,19 @@ static void word_screen(const char *value) {
 		mode.PixelFormat = kind[i].format;
 		mode.PixelInformation = kind[i].mask;
 	}
+	boot->HandleProtocol = handle_protocol;
+	screen.Mode = &current;
 	EFI_PHYSICAL_ADDRESS at = SCREEN_BASE;
 	UINTN bytes = SCREEN_STRIDE * 4 * SCREEN_HEIGHT, pages = bytes / EFI_PAGE_SIZE + 1;
+	current.FrameBufferBase = at;
+	current.FrameBufferSize = bytes;
+	if (mode.PixelFormat == PixelBltOnly || mode.PixelInformation.GreenMask == 0x7e0)
+		return; // nothing to draw on
 	EFI_STATUS status = boot->AllocatePages(AllocateAddress, EfiReservedMemoryType, pages, &at);
 	print("screen %ux%u stride %u at %#llx%s", SCREEN_WIDTH, SCREEN_HEIGHT, SCREEN_STRIDE * 4,
 	      (unsigned long long)at, EFI_ERROR(status) ? ": no memory there" : "");
 	if (EFI_ERROR(status)) return;
 	memset(at_physical(at), SCREEN_FILL, pages * EFI_PAGE_SIZE);
-	current.FrameBufferBase = at;
-	current.FrameBufferSize = bytes;
-	screen.Mode = &current;
-	boot->HandleProtocol = handle_protocol;
 }
 
 // ---- words, and the real loader -------------------------------------------------------------------------
@@ -288,6 +361,10 @@ static const struct {
 	char name[12];
 	void (*act)(const char *value);
 } words[] = {
+    {"poor", word_poor},           // =N: no allocation of more than N pages
+    {"novolume", word_novolume},   // the loader came from no volume, as if by network
+    {"read", word_read},           // =error, =short: no file can be read
+    {"la57", word_la57},           // 5-level paging
     {"old", word_old},             // the system table says EFI 1.10
     {"stale", word_stale},         // =N: the map changes before each of the first N ExitBootServices
     {"grow", word_grow},           // =N: the next N calls of GetMemoryMap each find it longer
@@ -339,7 +416,8 @@ static EFI_STATUS start_loader(EFI_HANDLE image, EFI_LOADED_IMAGE *self, void *f
 	EFI_STATUS status = boot->LoadImage(FALSE, image, NULL, file, bytes, &loader);
 	if (!EFI_ERROR(status)) status = boot->HandleProtocol(loader, &image_guid, &loaded);
 	if (EFI_ERROR(status)) return status;
-	((EFI_LOADED_IMAGE *)loaded)->DeviceHandle = self->DeviceHandle; // where it looks for its files
+	loader_image = loaded;
+	loader_image->DeviceHandle = self->DeviceHandle; // where it looks for its files
 	obey(text);
 	status = boot->StartImage(loader, NULL, NULL);
 	print("the loader came back");

@@ -133,7 +133,7 @@ UNIT += svm_asid
 svm_asid_SRC = arch/x86/svm/vcpu.c arch/x86/svm/state.c $(FRAMES_SRC)
 
 UNIT += vmx_check
-vmx_check_SRC = arch/x86/vmx/check.c
+vmx_check_SRC = arch/x86/vmx/check.c arch/x86/guest/entrycheck.c
 
 UNIT += acpi_tables
 acpi_tables_SRC = arch/x86/guest/acpi_tables.c $(BUILD)/gen/dsdt.c

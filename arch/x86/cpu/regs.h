@@ -56,6 +56,7 @@
 #define CR4_SMEP BIT64(20)
 #define CR4_SMAP BIT64(21)
 #define CR4_PKE BIT64(22)
+#define CR4_CET BIT64(23)
 
 // EFER (APM vol. 2, 3.1.7)
 #define EFER_SCE BIT64(0)

@@ -1,232 +1,521 @@
 // SPDX-License-Identifier: Apache-2.0
-// One function a section of the manual; a rule is a line, with the manual's wording shortened.
+// The manual's rules as data, a line each and in its order, with its wording shortened. A rule about a control that is
+// off does not apply, so a value that the CPU would not look at is not judged.
 #include "arch/x86/vmx/check.h"
 
-#include "arch/x86/vmx/vmcs.h"
+#include "arch/x86/guest/state.h"
 
-struct report {
-	const char **why;
-	unsigned count;
+#define FIELD_ROW(field) [VMX_V_##field] = {#field, VMCS_##field},
+const struct vmx_check_field vmx_check_field[VMX_FIELDS_END] = {VMX_CHECK_FIELDS(FIELD_ROW)};
+
+// clang-format off
+enum section {
+	CONTROLS, EXIT, ENTRY, HOST_REGISTERS, HOST_SEGMENTS, HOST_WIDTH, GUEST_REGISTERS, GUEST_SEGMENTS, GUEST_TABLES,
+	GUEST_FLOW, GUEST_OTHER, GUEST_PDPTES, MSRS,
+};
+static const struct entry_section sections[] = {
+	[CONTROLS] = {"26.2.1.1 VM-Execution Control Fields", VMX_VERDICT_CONTROL},
+	[EXIT] = {"26.2.1.2 VM-Exit Control Fields", VMX_VERDICT_CONTROL},
+	[ENTRY] = {"26.2.1.3 VM-Entry Control Fields", VMX_VERDICT_CONTROL},
+	[HOST_REGISTERS] = {"26.2.2 Checks on Host Control Registers and MSRs", VMX_VERDICT_HOST},
+	[HOST_SEGMENTS] = {"26.2.3 Checks on Host Segment and Descriptor-Table Registers", VMX_VERDICT_HOST},
+	[HOST_WIDTH] = {"26.2.4 Checks Related to Address-Space Size", VMX_VERDICT_HOST},
+	[GUEST_REGISTERS] = {"26.3.1.1 Checks on Guest Control Registers, Debug Registers, and MSRs", VMX_VERDICT_GUEST},
+	[GUEST_SEGMENTS] = {"26.3.1.2 Checks on Guest Segment Registers", VMX_VERDICT_GUEST},
+	[GUEST_TABLES] = {"26.3.1.3 Checks on Guest Descriptor-Table Registers", VMX_VERDICT_GUEST},
+	[GUEST_FLOW] = {"26.3.1.4 Checks on Guest RIP and RFLAGS", VMX_VERDICT_GUEST},
+	[GUEST_OTHER] = {"26.3.1.5 Checks on Guest Non-Register State", VMX_VERDICT_GUEST},
+	[GUEST_PDPTES] = {"26.3.1.6 Checks on Guest Page-Directory-Pointer-Table Entries", VMX_VERDICT_GUEST},
+	[MSRS] = {"26.4 Loading MSRs", VMX_VERDICT_MSR},
 };
 
-static void rule(struct report *r, bool holds, const char *text) {
-	if (!holds && r->count < VMX_CHECK_MAX) r->why[r->count++] = text;
-}
+// ---- conditions ---------------------------------------------------------------------------------------------------
 
-static bool canonical(const struct vmx_entry_state *s, uint64_t address) {
-	unsigned unused = 64u - s->virt_bits;
-	return (uint64_t)((int64_t)(address << unused) >> unused) == address;
-}
-static bool physical(const struct vmx_entry_state *s, uint64_t value) { return value >> s->phys_bits == 0; }
-static bool long_mode(const struct vmx_entry_state *s) { return (s->entry_controls & VMX_ENTRY_IA32E) != 0; }
-static bool virtual_8086(const struct vmx_entry_state *s) { return (s->rflags & RFLAGS_VM) != 0; }
-
-// 26.3.1.1 "Checks on Guest Control Registers, Debug Registers, and MSRs"
-static void check_registers(struct report *r, const struct vmx_entry_state *s) {
-	rule(r, (s->cr0 & s->cr0_fixed) == s->cr0_fixed, "CR0 lacks a bit that VMX operation fixes");
-	rule(r, (s->cr0 & CR0_PG) == 0 || (s->cr0 & CR0_PE) != 0, "CR0.PG without CR0.PE");
-	rule(r, (s->cr0 & CR0_NW) == 0 || (s->cr0 & CR0_CD) != 0, "CR0.NW without CR0.CD");
-	rule(r, (s->cr4 & s->cr4_fixed) == s->cr4_fixed, "CR4 lacks a bit that VMX operation fixes");
-	rule(r, !long_mode(s) || (s->cr0 & CR0_PG) != 0, "IA-32e mode guest without CR0.PG");
-	rule(r, !long_mode(s) || (s->cr4 & CR4_PAE) != 0, "IA-32e mode guest without CR4.PAE");
-	rule(r, long_mode(s) || (s->cr4 & CR4_PCIDE) == 0, "CR4.PCIDE outside IA-32e mode");
-	rule(r, physical(s, s->cr3), "CR3 has bits beyond the physical address width");
-	rule(r, s->dr7 >> 32 == 0, "DR7 bits 63:32");
-	rule(r, canonical(s, s->sysenter_esp) && canonical(s, s->sysenter_eip),
-	     "IA32_SYSENTER_ESP or EIP is not canonical");
-	rule(r, ((s->efer & EFER_LMA) != 0) == long_mode(s), "EFER.LMA differs from IA-32e mode guest");
-	rule(r, (s->cr0 & CR0_PG) == 0 || ((s->efer & EFER_LMA) != 0) == ((s->efer & EFER_LME) != 0),
-	     "EFER.LMA differs from EFER.LME with paging on");
-	rule(r, (s->efer & ~(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)) == 0, "reserved bits of EFER");
-	bool pat_valid = true;
-	for (unsigned i = 0; i < 8; i++) {
-		uint64_t type = s->pat >> (8 * i) & 0xff;
-		pat_valid = pat_valid && (type <= 1 || (type >= 4 && type <= 7));
-	}
-	rule(r, pat_valid, "a memory type of IA32_PAT");
-}
-
-// The type, bits 3:0 of the access rights (SDM vol. 3, table 3-1)
-#define TYPE_ACCESSED 1u
-#define TYPE_WRITABLE 2u // data
-#define TYPE_READABLE 2u // code
-#define TYPE_CONFORMING 4u
-#define TYPE_CODE 8u
-#define TYPE_LDT 2u
-#define TYPE_TSS16_BUSY 3u
-#define TYPE_TSS32_BUSY 11u
-#define ACCESS_RESERVED (MASK64(11, 8) | MASK64(31, 17))
-
-static uint32_t dpl(const struct guest_segment *g) { return g->access >> SEG_DPL_SHIFT & 3; }
-static bool usable(const struct guest_segment *g) { return (g->access & SEG_UNUSABLE) == 0; }
-
-static bool granularity_valid(const struct guest_segment *g) {
-	bool pages = (g->access & SEG_G) != 0;
-	if ((g->limit & 0xfffu) != 0xfffu && pages) return false;
-	return g->limit <= 0xfffffu || pages;
-}
-
-static void check_data(struct report *r, const struct guest_segment *g) {
-	uint32_t type = g->access & SEG_TYPE_MASK;
-	if (!usable(g)) return;
-	rule(r, (type & TYPE_ACCESSED) != 0, "DS, ES, FS or GS: accessed bit clear");
-	rule(r, (type & TYPE_CODE) == 0 || (type & TYPE_READABLE) != 0,
-	     "DS, ES, FS or GS: code that is not readable");
-	rule(r, (g->access & SEG_S) != 0 && (g->access & SEG_P) != 0, "DS, ES, FS or GS: S or P clear");
-}
-
-static void check_code(struct report *r, const struct vmx_entry_state *s) {
-	const struct guest_segment *cs = &s->seg[SEG_CS], *ss = &s->seg[SEG_SS];
-	uint32_t type = cs->access & SEG_TYPE_MASK;
-	bool code = (type & TYPE_CODE) != 0 && (type & TYPE_ACCESSED) != 0;
-	rule(r, usable(cs) && (code || type == (TYPE_WRITABLE | TYPE_ACCESSED)), "CS: type, or unusable");
-	rule(r, (cs->access & SEG_S) != 0 && (cs->access & SEG_P) != 0, "CS: S or P clear");
-	rule(r, (cs->access & SEG_L) == 0 || !long_mode(s) || (cs->access & SEG_DB) == 0, "CS: L and D/B");
-	if (!code)
-		rule(r, dpl(cs) == 0, "CS: data with a DPL");
-	else if ((type & TYPE_CONFORMING) != 0)
-		rule(r, dpl(cs) <= dpl(ss), "CS: DPL of conforming code above SS's");
-	else
-		rule(r, dpl(cs) == dpl(ss), "CS: DPL differs from SS's");
-}
-
-static void check_stack(struct report *r, const struct vmx_entry_state *s) {
-	const struct guest_segment *ss = &s->seg[SEG_SS];
-	uint32_t type = ss->access & SEG_TYPE_MASK;
-	bool real = (s->cr0 & CR0_PE) == 0;
-	bool cs_data = (s->seg[SEG_CS].access & SEG_TYPE_MASK) == (TYPE_WRITABLE | TYPE_ACCESSED);
-	rule(r, dpl(ss) == 0 || (!real && !cs_data), "SS: DPL in real mode");
-	if (!usable(ss)) return;
-	rule(r, (type & ~4u) == (TYPE_WRITABLE | TYPE_ACCESSED), "SS: type");
-	rule(r, (ss->access & SEG_S) != 0 && (ss->access & SEG_P) != 0, "SS: S or P clear");
-}
-
-static void check_system(struct report *r, const struct vmx_entry_state *s) {
-	const struct guest_segment *tr = &s->seg[SEG_TR], *ldtr = &s->seg[SEG_LDTR];
-	uint32_t type = tr->access & SEG_TYPE_MASK;
-	rule(r, usable(tr), "TR: unusable");
-	rule(r, type == TYPE_TSS32_BUSY || (type == TYPE_TSS16_BUSY && !long_mode(s)), "TR: not a busy TSS");
-	rule(r, (tr->access & SEG_S) == 0 && (tr->access & SEG_P) != 0, "TR: S set or P clear");
-	rule(r, (tr->selector & 4) == 0, "TR: selector in the LDT");
-	rule(r, canonical(s, tr->base), "TR: base is not canonical");
-	if (!usable(ldtr)) return;
-	rule(r, (ldtr->access & SEG_TYPE_MASK) == TYPE_LDT, "LDTR: type");
-	rule(r, (ldtr->access & SEG_S) == 0 && (ldtr->access & SEG_P) != 0, "LDTR: S set or P clear");
-	rule(r, (ldtr->selector & 4) == 0, "LDTR: selector in the LDT");
-	rule(r, canonical(s, ldtr->base), "LDTR: base is not canonical");
-}
-
-// In virtual-8086 mode base, limit and access rights follow from the selector.
-static void check_v86(struct report *r, const struct vmx_entry_state *s) {
-	for (unsigned i = SEG_ES; i <= SEG_GS; i++) {
-		const struct guest_segment *g = &s->seg[i];
-		rule(r, g->base == (uint64_t)g->selector << 4 && g->limit == 0xffff && g->access == 0xf3,
-		     "a segment of virtual-8086 mode");
-	}
-}
-
-// 26.3.1.2 "Checks on Guest Segment Registers"
-static void check_segments(struct report *r, const struct vmx_entry_state *s) {
-	static const enum guest_seg data[] = {SEG_DS, SEG_ES, SEG_FS, SEG_GS};
-	check_system(r, s);
-	rule(r, canonical(s, s->seg[SEG_FS].base) && canonical(s, s->seg[SEG_GS].base),
-	     "FS or GS base is not canonical");
-	rule(r, s->seg[SEG_CS].base <= UINT32_MAX, "CS: base above 4 GiB");
-	for (unsigned i = 0; i < SEG_COUNT; i++) {
-		if (i != SEG_CS && !usable(&s->seg[i])) continue;
-		rule(r, granularity_valid(&s->seg[i]), "a segment's limit and granularity");
-		rule(r, (s->seg[i].access & ACCESS_RESERVED) == 0, "reserved access rights");
-	}
-	if (virtual_8086(s)) {
-		check_v86(r, s);
-		return;
-	}
-	check_code(r, s);
-	check_stack(r, s);
-	for (unsigned i = 0; i < array_count(data); i++) check_data(r, &s->seg[data[i]]);
-}
-
-// 26.3.1.3 "Checks on Guest Descriptor-Table Registers" and 26.3.1.4 "Checks on Guest RIP, RFLAGS"
-static void check_tables_and_flow(struct report *r, const struct vmx_entry_state *s) {
-	bool code64 = long_mode(s) && (s->seg[SEG_CS].access & SEG_L) != 0;
-	uint32_t type = s->intr_info >> VMX_INTR_TYPE_SHIFT & VMX_INTR_TYPE_MASK;
-	bool interrupt = (s->intr_info & VMX_INTR_VALID) != 0 && type == EVENT_IRQ;
-	rule(r, canonical(s, s->gdt_base) && canonical(s, s->idt_base), "GDTR or IDTR base is not canonical");
-	rule(r, s->gdt_limit <= 0xffff && s->idt_limit <= 0xffff, "GDTR or IDTR limit above 64 KiB");
-	rule(r, code64 || s->rip >> 32 == 0, "RIP bits 63:32 outside 64-bit code");
-	rule(r, !code64 || canonical(s, s->rip), "RIP is not canonical");
-	rule(r, (s->rflags & RFLAGS_FIXED) != 0, "RFLAGS bit 1 clear");
-	rule(r, (s->rflags & (MASK64(63, 22) | BIT64(15) | BIT64(5) | BIT64(3))) == 0, "reserved bits of RFLAGS");
-	rule(r, !virtual_8086(s) || (!long_mode(s) && (s->cr0 & CR0_PE) != 0),
-	     "RFLAGS.VM in real or IA-32e mode");
-	rule(r, !interrupt || (s->rflags & RFLAGS_IF) != 0, "an interrupt is injected with RFLAGS.IF = 0");
-}
-
-#define ACTIVITY_ACTIVE 0u
 #define ACTIVITY_HLT 1u
-#define ACTIVITY_LAST 3u
+#define ACTIVITY_SHUTDOWN 2u
+#define ACTIVITY_WAIT_SIPI 3u
 #define DEBUGCTL_BTF BIT64(1)
-#define PENDING_ALLOWED (VMX_DEBUG_BREAKPOINTS | VMX_DEBUG_ENABLED | VMX_DEBUG_BS | BIT64(16) /* RTM */)
+#define EPTP_TYPE UINT64_C(7)
+#define EPTP_TYPE_WB UINT64_C(6)
+#define EPTP_WALK MASK64(5, 3) // levels less one
+#define EPTP_WALK_4 (UINT64_C(3) << 3)
+#define EPTP_WALK_5 (UINT64_C(4) << 3)
+#define EPTP_AD BIT64(6)
+#define VMFUNC_EPTP_SWITCHING BIT64(0)
+#define CPUID7_SGX BIT64(2)
+#define CPUID7_RTM BIT64(11)
+#define S_CET_CLASH MASK64(11, 10) // suppressed and waiting at once
+#define S_CET_RESERVED MASK64(9, 6)
+// The type, bits 3:0 of the access rights (SDM vol. 3, table 3-1), and for code and data also S is 1.
+#define TYPE_ACCESSED UINT64_C(1)
+#define TYPE_WRITABLE UINT64_C(2) // data
+#define TYPE_READABLE UINT64_C(2) // code
+#define TYPE_EXPAND_DOWN UINT64_C(4)
+#define TYPE_CONFORMING UINT64_C(4)
+#define TYPE_CODE UINT64_C(8)
+#define TYPE_LDT UINT64_C(2)
+#define TYPE_TSS16_BUSY UINT64_C(3)
+#define TYPE_TSS32_BUSY UINT64_C(11)
+#define DPL_MASK (UINT64_C(3) << SEG_DPL_SHIFT)
+#define ACCESS_RESERVED (MASK64(11, 8) | MASK64(31, 17))
+#define ACCESS_V86 UINT64_C(0xf3)
+#define SELECTOR_TI UINT64_C(4)
+#define SELECTOR_RPL UINT64_C(3)
 
-// 26.3.1.5 "Checks on Guest Non-Register State"
-static void check_non_register(struct report *r, const struct vmx_entry_state *s) {
-	uint32_t blocked = s->interruptibility, type = s->intr_info >> VMX_INTR_TYPE_SHIFT & VMX_INTR_TYPE_MASK;
-	bool injected = (s->intr_info & VMX_INTR_VALID) != 0;
-	bool nmi = injected && type == EVENT_NMI, interrupt = injected && type == EVENT_IRQ;
-	bool step = (s->rflags & RFLAGS_TF) != 0 && (s->debugctl & DEBUGCTL_BTF) == 0;
-	bool held = (blocked & VMX_SHADOW) != 0 || s->activity == ACTIVITY_HLT;
-	rule(r, s->activity <= ACTIVITY_LAST, "activity state");
-	rule(r, s->activity == ACTIVITY_ACTIVE || (blocked & VMX_SHADOW) == 0, "not active inside a shadow");
-	rule(r, s->activity != ACTIVITY_HLT || dpl(&s->seg[SEG_SS]) == 0, "HLT state with a DPL of SS");
-	rule(r, blocked >> 5 == 0, "reserved bits of the interruptibility state");
-	rule(r, (blocked & VMX_SHADOW) != VMX_SHADOW, "shadows of STI and MOV SS at once");
-	rule(r, (blocked & VMX_BLOCKED_STI) == 0 || (s->rflags & RFLAGS_IF) != 0,
-	     "shadow of STI with RFLAGS.IF = 0");
-	rule(r, !interrupt || (blocked & VMX_SHADOW) == 0, "an interrupt is injected inside a shadow");
-	rule(r, !nmi || (blocked & (VMX_BLOCKED_MOV_SS | VMX_BLOCKED_NMI)) == 0,
-	     "an NMI is injected where NMIs are blocked");
-	rule(r, !nmi || (blocked & VMX_BLOCKED_STI) == 0, "an NMI is injected behind STI (some CPUs refuse)");
-	rule(r, (s->pending_debug & ~PENDING_ALLOWED) == 0, "reserved bits of the pending debug exceptions");
-	rule(r, !held || ((s->pending_debug & VMX_DEBUG_BS) != 0) == step,
-	     "pending debug BS differs from RFLAGS.TF inside a shadow");
-	rule(r, s->link_pointer == UINT64_MAX, "VMCS link pointer");
-}
+#define EVENT_TYPE (VMX_INTR_TYPE_MASK << VMX_INTR_TYPE_SHIFT)
+#define EVENT_IS(type) VMX_INTR_VALID | EVENT_TYPE, VMX_INTR_VALID | (uint32_t)(type) << VMX_INTR_TYPE_SHIFT
+#define EVENT_TYPE_1 1u
+#define EVENT_TYPE_7 7u // a pending trap-flag exit
+#define EVENT_SOFT_BIT BIT32(VMX_INTR_TYPE_SHIFT + 2) // types 4 to 7
 
-// 26.3.1.6 "Checks on Guest Page-Directory-Pointer-Table Entries"
-static void check_pdptes(struct report *r, const struct vmx_entry_state *s) {
-	if ((s->cr0 & CR0_PG) == 0 || (s->cr4 & CR4_PAE) == 0 || long_mode(s)) return;
-	const uint64_t reserved = MASK64(63, s->phys_bits) | MASK64(8, 5) | MASK64(2, 1);
-	for (unsigned i = 0; i < array_count(s->pdpte); i++)
-		rule(r, (s->pdpte[i] & 1) == 0 || (s->pdpte[i] & reserved) == 0, "reserved bits of a PDPTE");
-}
+// name, field, mask, value; a single mask asks for all its bits. LANE_FACTS are of the segment a rule is tried on.
+#define FACTS(F, ONE, CAN) \
+	ONE(ALL_INTR, PIN_CONTROLS, VMX_PIN_EXTERNAL_INTERRUPT) \
+	ONE(NMI_EXIT, PIN_CONTROLS, VMX_PIN_NMI) \
+	ONE(VIRTUAL_NMI, PIN_CONTROLS, VMX_PIN_VIRTUAL_NMI) \
+	ONE(TIMER, PIN_CONTROLS, VMX_PIN_PREEMPTION_TIMER) \
+	ONE(POSTED, PIN_CONTROLS, VMX_PIN_POSTED_INTR) \
+	ONE(TPR_SHADOW, PROC_CONTROLS, VMX_PROC_TPR_SHADOW) \
+	ONE(NMI_WINDOW, PROC_CONTROLS, VMX_PROC_NMI_WINDOW) \
+	ONE(IO_MAPS, PROC_CONTROLS, VMX_PROC_IO_BITMAP) \
+	ONE(MSR_MAP, PROC_CONTROLS, VMX_PROC_MSR_BITMAP) \
+	ONE(SECONDARY, PROC_CONTROLS, VMX_PROC_SECONDARY) \
+	ONE(APIC_ACCESS, PROC2_CONTROLS, VMX_PROC2_APIC_ACCESS) \
+	ONE(EPT, PROC2_CONTROLS, VMX_PROC2_EPT) \
+	ONE(X2APIC, PROC2_CONTROLS, VMX_PROC2_X2APIC) \
+	ONE(HAS_VPID, PROC2_CONTROLS, VMX_PROC2_VPID) \
+	ONE(UNRESTRICTED, PROC2_CONTROLS, VMX_PROC2_UNRESTRICTED) \
+	ONE(APIC_REGISTER, PROC2_CONTROLS, VMX_PROC2_APIC_REGISTER) \
+	ONE(VIRTUAL_INTR, PROC2_CONTROLS, VMX_PROC2_VIRTUAL_INTR) \
+	ONE(VMFUNC, PROC2_CONTROLS, VMX_PROC2_VMFUNC) \
+	ONE(SHADOW_VMCS, PROC2_CONTROLS, VMX_PROC2_SHADOW_VMCS) \
+	ONE(PML, PROC2_CONTROLS, VMX_PROC2_PML) \
+	ONE(EPT_VE, PROC2_CONTROLS, VMX_PROC2_EPT_VE) \
+	ONE(MODE_EXECUTE, PROC2_CONTROLS, VMX_PROC2_MODE_EXECUTE) \
+	ONE(SUBPAGE, PROC2_CONTROLS, VMX_PROC2_SUBPAGE) \
+	ONE(PT_PHYSICAL, PROC2_CONTROLS, VMX_PROC2_PT_GUEST_PHYSICAL) \
+	F(EPTP_UC, EPT_POINTER, EPTP_TYPE, 0) \
+	F(EPTP_WB, EPT_POINTER, EPTP_TYPE, EPTP_TYPE_WB) \
+	F(EPTP_4, EPT_POINTER, EPTP_WALK, EPTP_WALK_4) \
+	F(EPTP_5, EPT_POINTER, EPTP_WALK, EPTP_WALK_5) \
+	ONE(EPTP_SWITCHING, VMFUNC_CONTROLS, VMFUNC_EPTP_SWITCHING) \
+	ONE(X_HOST_64, EXIT_CONTROLS, VMX_EXIT_HOST_64) \
+	ONE(X_PERF, EXIT_CONTROLS, VMX_EXIT_LOAD_PERF) \
+	ONE(X_ACK, EXIT_CONTROLS, VMX_EXIT_ACK_INTR) \
+	ONE(X_PAT, EXIT_CONTROLS, VMX_EXIT_LOAD_PAT) \
+	ONE(X_EFER, EXIT_CONTROLS, VMX_EXIT_LOAD_EFER) \
+	ONE(X_SAVE_TIMER, EXIT_CONTROLS, VMX_EXIT_SAVE_TIMER) \
+	ONE(X_CET, EXIT_CONTROLS, VMX_EXIT_LOAD_CET) \
+	ONE(X_PKRS, EXIT_CONTROLS, VMX_EXIT_LOAD_PKRS) \
+	F(NO_STORES, EXIT_MSR_STORE_COUNT, UINT64_MAX, 0) \
+	F(NO_EXIT_LOADS, EXIT_MSR_LOAD_COUNT, UINT64_MAX, 0) \
+	F(NO_ENTRY_LOADS, ENTRY_MSR_LOAD_COUNT, UINT64_MAX, 0) \
+	ONE(N_DEBUG, ENTRY_CONTROLS, VMX_ENTRY_LOAD_DEBUG) \
+	ONE(IA32E, ENTRY_CONTROLS, VMX_ENTRY_IA32E) \
+	ONE(N_SMM, ENTRY_CONTROLS, VMX_ENTRY_SMM) \
+	ONE(N_DUAL_MONITOR, ENTRY_CONTROLS, VMX_ENTRY_DUAL_MONITOR) \
+	ONE(N_PERF, ENTRY_CONTROLS, VMX_ENTRY_LOAD_PERF) \
+	ONE(N_PAT, ENTRY_CONTROLS, VMX_ENTRY_LOAD_PAT) \
+	ONE(N_EFER, ENTRY_CONTROLS, VMX_ENTRY_LOAD_EFER) \
+	ONE(N_BNDCFGS, ENTRY_CONTROLS, VMX_ENTRY_LOAD_BNDCFGS) \
+	ONE(N_CET, ENTRY_CONTROLS, VMX_ENTRY_LOAD_CET) \
+	ONE(N_PKRS, ENTRY_CONTROLS, VMX_ENTRY_LOAD_PKRS) \
+	ONE(EVENT, ENTRY_INTR_INFO, VMX_INTR_VALID) \
+	F(EVENT_IS_IRQ, ENTRY_INTR_INFO, EVENT_IS(EVENT_IRQ)) \
+	F(EVENT_IS_1, ENTRY_INTR_INFO, EVENT_IS(EVENT_TYPE_1)) \
+	F(EVENT_IS_NMI, ENTRY_INTR_INFO, EVENT_IS(EVENT_NMI)) \
+	F(EVENT_IS_HARD, ENTRY_INTR_INFO, EVENT_IS(EVENT_EXCEPTION)) \
+	F(EVENT_IS_7, ENTRY_INTR_INFO, EVENT_IS(EVENT_TYPE_7)) \
+	ONE(EVENT_SOFT, ENTRY_INTR_INFO, VMX_INTR_VALID | EVENT_SOFT_BIT) \
+	ONE(EVENT_ERROR, ENTRY_INTR_INFO, VMX_INTR_VALID | VMX_INTR_HAS_ERROR) \
+	CAN(CAN_WALK_4, EPT_VPID, VMX_EPT_CAP_WALK_4) \
+	CAN(CAN_WALK_5, EPT_VPID, VMX_EPT_CAP_WALK_5) \
+	CAN(CAN_UC, EPT_VPID, VMX_EPT_CAP_UC) \
+	CAN(CAN_WB, EPT_VPID, VMX_EPT_CAP_WB) \
+	CAN(CAN_AD, EPT_VPID, VMX_EPT_CAP_AD) \
+	CAN(CAN_ANY_ERROR, BASIC, VMX_BASIC_ANY_ERROR) \
+	CAN(CAN_HLT, MISC, VMX_MISC_HLT) \
+	CAN(CAN_SHUTDOWN, MISC, VMX_MISC_SHUTDOWN) \
+	CAN(CAN_WAIT_SIPI, MISC, VMX_MISC_WAIT_SIPI) \
+	CAN(CAN_INSN_LEN_0, MISC, VMX_MISC_INSN_LEN_0) \
+	CAN(CAN_MONITOR_TRAP, PROC, (uint64_t)VMX_PROC_MONITOR_TRAP << 32) \
+	CAN(CAN_SHADOW_STACK, EPT_VPID, VMX_EPT_CAP_SHADOW_STACK) \
+	CAN(CAN_SGX, CPUID7_EBX, CPUID7_SGX) \
+	CAN(CAN_RTM, CPUID7_EBX, CPUID7_RTM) \
+	ONE(HOST_CET_CLASH, HOST_S_CET, S_CET_CLASH) \
+	ONE(GUEST_CET_CLASH, GUEST_S_CET, S_CET_CLASH) \
+	ONE(HOST_HAS_CET, HOST_CR4, CR4_CET) \
+	ONE(HOST_HAS_WP, HOST_CR0, CR0_WP) \
+	ONE(PE, GUEST_CR0, CR0_PE) \
+	ONE(PG, GUEST_CR0, CR0_PG) \
+	ONE(WP, GUEST_CR0, CR0_WP) \
+	ONE(PAE, GUEST_CR4, CR4_PAE) \
+	ONE(PCIDE, GUEST_CR4, CR4_PCIDE) \
+	ONE(CET, GUEST_CR4, CR4_CET) \
+	ONE(LMA, GUEST_EFER, EFER_LMA) \
+	ONE(LME, GUEST_EFER, EFER_LME) \
+	ONE(IF, GUEST_RFLAGS, RFLAGS_IF) \
+	ONE(TF, GUEST_RFLAGS, RFLAGS_TF) \
+	ONE(V86, GUEST_RFLAGS, RFLAGS_VM) \
+	ONE(BTF, GUEST_DEBUGCTL, DEBUGCTL_BTF) \
+	F(ACTIVE, GUEST_ACTIVITY, UINT64_MAX, 0) \
+	F(HALTED, GUEST_ACTIVITY, UINT64_MAX, ACTIVITY_HLT) \
+	F(IN_SHUTDOWN, GUEST_ACTIVITY, UINT64_MAX, ACTIVITY_SHUTDOWN) \
+	F(WAITS_SIPI, GUEST_ACTIVITY, UINT64_MAX, ACTIVITY_WAIT_SIPI) \
+	ONE(BY_STI, GUEST_INTERRUPTIBILITY, VMX_BLOCKED_STI) \
+	ONE(BY_MOV_SS, GUEST_INTERRUPTIBILITY, VMX_BLOCKED_MOV_SS) \
+	F(NO_SHADOW, GUEST_INTERRUPTIBILITY, VMX_SHADOW, 0) \
+	ONE(ENCLAVE, GUEST_INTERRUPTIBILITY, VMX_ENCLAVE) \
+	ONE(BS, GUEST_PENDING_DEBUG, VMX_DEBUG_BS) \
+	ONE(RTM, GUEST_PENDING_DEBUG, VMX_DEBUG_RTM) \
+	F(NO_LINK, LINK_POINTER, UINT64_MAX, UINT64_MAX) \
+	ONE(CODE64, GUEST_CS_ACCESS, SEG_L) \
+	F(CS_DATA, GUEST_CS_ACCESS, SEG_TYPE_MASK, TYPE_WRITABLE | TYPE_ACCESSED) \
+	ONE(PDPTE0, GUEST_PDPTE0, 1) \
+	ONE(PDPTE1, GUEST_PDPTE1, 1) \
+	ONE(PDPTE2, GUEST_PDPTE2, 1) \
+	ONE(PDPTE3, GUEST_PDPTE3, 1)
+#define LANE_FACTS(F) \
+	F(USABLE, SEG_UNUSABLE, 0) \
+	F(CODE, TYPE_CODE, TYPE_CODE) \
+	F(CODE_RUN, TYPE_CODE | TYPE_ACCESSED, TYPE_CODE | TYPE_ACCESSED) \
+	F(CONFORMING, TYPE_CODE | TYPE_CONFORMING, TYPE_CODE | TYPE_CONFORMING) \
+	F(WRITABLE, TYPE_CODE | TYPE_WRITABLE | TYPE_ACCESSED, TYPE_WRITABLE | TYPE_ACCESSED) \
+	F(TSS_BUSY, SEG_TYPE_MASK & ~TYPE_CODE, TYPE_TSS16_BUSY) \
+	F(TSS32_BUSY, SEG_TYPE_MASK, TYPE_TSS32_BUSY) \
+	F(IS_LDT, SEG_TYPE_MASK, TYPE_LDT) \
+	F(DB, SEG_DB, SEG_DB)
 
+#define FACT_NAME(name, ...) name,
+enum fact { NO_FACT, FACTS(FACT_NAME, FACT_NAME, FACT_NAME) LANE_FACTS(FACT_NAME) FACT_COUNT };
+_Static_assert(FACT_COUNT <= INT8_MAX, "the type of a condition");
+#define FACT_ROW(name, field, ...) [name] = {__VA_ARGS__, VMX_V_##field, false},
+#define FACT_ONE(name, field, bits) [name] = {bits, bits, VMX_V_##field, false},
+#define FACT_CAN(name, msr, bits) [name] = {bits, bits, VMX_CAN_##msr, false},
+#define FACT_LANE(name, mask, value) [name] = {mask, value, VMX_V_GUEST_ES_ACCESS, true},
+static const struct entry_fact facts[FACT_COUNT] = {FACTS(FACT_ROW, FACT_ONE, FACT_CAN) LANE_FACTS(FACT_LANE)};
+
+// ---- rules --------------------------------------------------------------------------------------------------------
+
+// What follows the mask are the conditions.
+#define RULE(section, text, test, field, mask, ...) \
+	{text, mask, {__VA_ARGS__}, section, ENTRY_##test, VMX_V_##field, 0, 0},
+#define RULE2(section, text, test, field, other, mask, ...) \
+	{text, mask, {__VA_ARGS__}, section, ENTRY_##test, VMX_V_##field, VMX_##other, 0},
+#define NEVER(section, text, ...) {text, 0, {__VA_ARGS__}, section, ENTRY_NEVER, 0, 0, 0},
+#define SEGS(text, lanes, test, what, mask, ...) \
+	{text, mask, {__VA_ARGS__}, GUEST_SEGMENTS, ENTRY_##test, VMX_V_GUEST_ES_##what, 0, lanes},
+#define SEGS2(text, lanes, test, what, other, mask, ...) \
+	{text, mask, {__VA_ARGS__}, GUEST_SEGMENTS, ENTRY_##test, VMX_V_GUEST_ES_##what, VMX_V_GUEST_##other, lanes},
+
+#define PAGE_OFFSET MASK64(11, 0)
+#define HIGH_HALF MASK64(63, 32)
+#define CR0_CACHE (CR0_NW | CR0_CD) // an entry and an exit change neither
+#define CR0_MODE (CR0_PE | CR0_PG)
+#define DEBUGCTL_RESERVED (MASK64(63, 16) | MASK64(5, 2))
+#define EFER_RESERVED (~(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE))
+#define BNDCFGS_RESERVED MASK64(11, 2)
+#define RFLAGS_RESERVED (MASK64(63, 22) | BIT64(15) | BIT64(5) | BIT64(3))
+#define VECTOR_LAST_EXCEPTION 31
 #define INSN_LEN_MAX 15u
-// 26.2.1.3 "VM-Entry Control Fields"
-static void check_event(struct report *r, const struct vmx_entry_state *s) {
-	uint32_t info = s->intr_info, vector = info & VMX_INTR_VECTOR_MASK;
-	uint32_t type = info >> VMX_INTR_TYPE_SHIFT & VMX_INTR_TYPE_MASK;
-	if ((info & VMX_INTR_VALID) == 0) return;
-	bool exception = type == EVENT_EXCEPTION;
-	bool wants_error =
-	    exception && (s->cr0 & CR0_PE) != 0 && vector < 32 && (VMX_VECTORS_WITH_ERROR >> vector & 1) != 0;
-	rule(r, (info & MASK64(30, 12)) == 0, "reserved bits of the injected event");
-	rule(r, type != 1 && type != 7, "type of the injected event");
-	rule(r, type != EVENT_NMI || vector == VEC_NMI, "an NMI with another vector than 2");
-	rule(r, !exception || vector < 32, "an exception with a vector above 31");
-	rule(r, ((info & VMX_INTR_HAS_ERROR) != 0) == wants_error, "error code of the injected event");
-	bool soft =
-	    type == EVENT_SOFT_IRQ || type == EVENT_SOFT_EXCEPTION || type == VMX_INTR_TYPE_PRIVILEGED_SOFT;
-	rule(r, !soft || (s->intr_insn_len >= 1 && s->intr_insn_len <= INSN_LEN_MAX),
-	     "instruction length of the injected software event");
-}
+#define PENDING_RESERVED (MASK64(63, 17) | BIT64(15) | BIT64(13) | MASK64(11, 4))
+#define PENDING_RTM_ZERO (MASK64(63, 17) | MASK64(15, 13) | MASK64(11, 0))
+#define PDPTE_RESERVED (MASK64(8, 5) | MASK64(2, 1))
+#define LANE(seg) (1u << (seg))
+#define DATA (LANE(SEG_DS) | LANE(SEG_ES) | LANE(SEG_FS) | LANE(SEG_GS))
+#define DATA_SS (DATA | LANE(SEG_SS))
+#define ALL_BUT_TR (DATA_SS | LANE(SEG_LDTR))
+#define CODE_DATA (DATA_SS | LANE(SEG_CS))
+#define CS LANE(SEG_CS)
+#define SS LANE(SEG_SS)
+#define TR LANE(SEG_TR)
+#define LDTR LANE(SEG_LDTR)
 
-unsigned vmx_entry_check(const struct vmx_entry_state *s, const char *why[static VMX_CHECK_MAX]) {
-	struct report r = {.why = why};
-	check_registers(&r, s);
-	check_segments(&r, s);
-	check_tables_and_flow(&r, s);
-	check_non_register(&r, s);
-	check_pdptes(&r, s);
-	check_event(&r, s);
-	return r.count;
+static const struct entry_rule entry_rule[] = {
+	RULE2(CONTROLS, "pin-based controls this CPU lacks or insists on", CAPABLE, PIN_CONTROLS, CAN_PIN, 0)
+	RULE2(CONTROLS, "primary controls this CPU lacks or insists on", CAPABLE, PROC_CONTROLS, CAN_PROC, 0)
+	RULE2(CONTROLS, "secondary controls this CPU lacks or insists on", CAPABLE, PROC2_CONTROLS, CAN_PROC2, 0, SECONDARY)
+	RULE(CONTROLS, "CR3-target count", AT_MOST, CR3_TARGET_COUNT, 4)
+	RULE(CONTROLS, "address of I/O bitmap A", ADDRESS, IO_BITMAP_A, PAGE_OFFSET, IO_MAPS)
+	RULE(CONTROLS, "address of I/O bitmap B", ADDRESS, IO_BITMAP_B, PAGE_OFFSET, IO_MAPS)
+	RULE(CONTROLS, "address of the MSR bitmap", ADDRESS, MSR_BITMAP, PAGE_OFFSET, MSR_MAP)
+	RULE(CONTROLS, "virtual-APIC address", ADDRESS, VIRTUAL_APIC_ADDR, PAGE_OFFSET, TPR_SHADOW)
+	RULE(CONTROLS, "TPR threshold bits 31:4", ZERO, TPR_THRESHOLD, ~UINT64_C(0xf), TPR_SHADOW, -VIRTUAL_INTR)
+	RULE2(CONTROLS, "TPR threshold above the virtual TPR", NOT_ABOVE, TPR_THRESHOLD, V_VTPR, 0xf, TPR_SHADOW, -VIRTUAL_INTR, -APIC_ACCESS)
+	NEVER(CONTROLS, "x2APIC mode without TPR shadow", X2APIC, -TPR_SHADOW)
+	NEVER(CONTROLS, "APIC-register virtualization without TPR shadow", APIC_REGISTER, -TPR_SHADOW)
+	NEVER(CONTROLS, "virtual-interrupt delivery without TPR shadow", VIRTUAL_INTR, -TPR_SHADOW)
+	NEVER(CONTROLS, "virtual NMIs without NMI exiting", VIRTUAL_NMI, -NMI_EXIT)
+	NEVER(CONTROLS, "NMI-window exiting without virtual NMIs", NMI_WINDOW, -VIRTUAL_NMI)
+	RULE(CONTROLS, "APIC-access address", ADDRESS, APIC_ACCESS_ADDR, PAGE_OFFSET, APIC_ACCESS)
+	NEVER(CONTROLS, "x2APIC mode and virtualized APIC accesses at once", X2APIC, APIC_ACCESS)
+	NEVER(CONTROLS, "virtual-interrupt delivery without external-interrupt exiting", VIRTUAL_INTR, -ALL_INTR)
+	NEVER(CONTROLS, "posted interrupts without virtual-interrupt delivery", POSTED, -VIRTUAL_INTR)
+	NEVER(CONTROLS, "posted interrupts without acknowledge interrupt on exit", POSTED, -X_ACK)
+	RULE(CONTROLS, "posted-interrupt notification vector", ZERO, POSTED_INTR_VECTOR, ~UINT64_C(0xff), POSTED)
+	RULE(CONTROLS, "posted-interrupt descriptor address", ADDRESS, POSTED_INTR_DESC, MASK64(5, 0), POSTED)
+	RULE(CONTROLS, "VPID is 0", NONZERO, VPID, UINT64_MAX, HAS_VPID)
+	NEVER(CONTROLS, "EPTP memory type", EPT, -EPTP_UC, -EPTP_WB)
+	NEVER(CONTROLS, "EPTP memory type uncacheable, which this CPU lacks", EPT, EPTP_UC, -CAN_UC)
+	NEVER(CONTROLS, "EPTP memory type write-back, which this CPU lacks", EPT, EPTP_WB, -CAN_WB)
+	NEVER(CONTROLS, "EPTP walk length", EPT, -EPTP_4, -EPTP_5)
+	NEVER(CONTROLS, "EPTP walk length of 4, which this CPU lacks", EPT, EPTP_4, -CAN_WALK_4)
+	NEVER(CONTROLS, "EPTP walk length of 5, which this CPU lacks", EPT, EPTP_5, -CAN_WALK_5)
+	RULE(CONTROLS, "EPTP accessed and dirty flags, which this CPU lacks", ZERO, EPT_POINTER, EPTP_AD, EPT, -CAN_AD)
+	RULE(CONTROLS, "EPTP shadow-stack control, which this CPU lacks", ZERO, EPT_POINTER, BIT64(7), EPT, -CAN_SHADOW_STACK)
+	RULE(CONTROLS, "reserved bits of the EPTP", ADDRESS, EPT_POINTER, MASK64(11, 8), EPT)
+	NEVER(CONTROLS, "page-modification logging without EPT", PML, -EPT)
+	RULE(CONTROLS, "PML address", ADDRESS, PML_ADDR, PAGE_OFFSET, PML)
+	NEVER(CONTROLS, "unrestricted guest without EPT", UNRESTRICTED, -EPT)
+	NEVER(CONTROLS, "mode-based execute control without EPT", MODE_EXECUTE, -EPT)
+	NEVER(CONTROLS, "sub-page write permissions without EPT", SUBPAGE, -EPT)
+	NEVER(CONTROLS, "guest-physical Processor Trace without EPT", PT_PHYSICAL, -EPT)
+	RULE2(CONTROLS, "VM-function controls this CPU lacks", ONLY, VMFUNC_CONTROLS, CAN_VMFUNC, 0, VMFUNC)
+	NEVER(CONTROLS, "EPTP switching without EPT", VMFUNC, EPTP_SWITCHING, -EPT)
+	RULE(CONTROLS, "EPTP-list address", ADDRESS, EPTP_LIST, PAGE_OFFSET, VMFUNC, EPTP_SWITCHING)
+	RULE(CONTROLS, "VMREAD-bitmap address", ADDRESS, VMREAD_BITMAP, PAGE_OFFSET, SHADOW_VMCS)
+	RULE(CONTROLS, "VMWRITE-bitmap address", ADDRESS, VMWRITE_BITMAP, PAGE_OFFSET, SHADOW_VMCS)
+	RULE(CONTROLS, "virtualization-exception information address", ADDRESS, VE_INFO_ADDR, PAGE_OFFSET, EPT_VE)
+
+	RULE2(EXIT, "exit controls this CPU lacks or insists on", CAPABLE, EXIT_CONTROLS, CAN_EXIT, 0)
+	NEVER(EXIT, "the preemption timer is saved but not activated", X_SAVE_TIMER, -TIMER)
+	RULE2(EXIT, "VM-exit MSR-store area", AREA, EXIT_MSR_STORE_ADDR, V_EXIT_MSR_STORE_COUNT, 0xf, -NO_STORES)
+	RULE2(EXIT, "VM-exit MSR-load area", AREA, EXIT_MSR_LOAD_ADDR, V_EXIT_MSR_LOAD_COUNT, 0xf, -NO_EXIT_LOADS)
+
+	RULE2(ENTRY, "entry controls this CPU lacks or insists on", CAPABLE, ENTRY_CONTROLS, CAN_ENTRY, 0)
+	NEVER(ENTRY, "entry to SMM outside SMM", N_SMM)
+	NEVER(ENTRY, "deactivate dual-monitor treatment outside SMM", N_DUAL_MONITOR)
+	NEVER(ENTRY, "injected event of type 1", EVENT_IS_1)
+	NEVER(ENTRY, "injected event of type 7, which this CPU lacks", EVENT_IS_7, -CAN_MONITOR_TRAP)
+	RULE(ENTRY, "injected NMI with another vector than 2", IN_SET, ENTRY_INTR_INFO, BIT64(VEC_NMI), EVENT_IS_NMI)
+	RULE(ENTRY, "injected exception with a vector above 31", IN_SET, ENTRY_INTR_INFO, MASK64(VECTOR_LAST_EXCEPTION, 0), EVENT_IS_HARD)
+	RULE(ENTRY, "injected event of type 7 with another vector than 0", IN_SET, ENTRY_INTR_INFO, BIT64(0), EVENT_IS_7)
+	NEVER(ENTRY, "error code of an event that is no hardware exception", EVENT_ERROR, -EVENT_IS_HARD)
+	NEVER(ENTRY, "error code of an exception in real mode", EVENT_ERROR, UNRESTRICTED, -PE)
+	RULE(ENTRY, "error code of an exception that has none", IN_SET, ENTRY_INTR_INFO, VMX_VECTORS_WITH_ERROR, EVENT_ERROR, EVENT_IS_HARD, -CAN_ANY_ERROR)
+	RULE(ENTRY, "exception without its error code", NOT_IN_SET, ENTRY_INTR_INFO, VMX_VECTORS_WITH_ERROR, EVENT_IS_HARD, -EVENT_ERROR, PE, -CAN_ANY_ERROR)
+	RULE(ENTRY, "exception without its error code and no unrestricted guest", NOT_IN_SET, ENTRY_INTR_INFO, VMX_VECTORS_WITH_ERROR, EVENT_IS_HARD, -EVENT_ERROR, -UNRESTRICTED, -PE, -CAN_ANY_ERROR)
+	RULE(ENTRY, "reserved bits of the injected event", ZERO, ENTRY_INTR_INFO, MASK64(30, 12), EVENT)
+	RULE(ENTRY, "error code bits 31:16", ZERO, ENTRY_INTR_ERROR, MASK64(31, 16), EVENT_ERROR)
+	RULE(ENTRY, "instruction length of the injected software event", AT_MOST, ENTRY_INSN_LEN, INSN_LEN_MAX, EVENT_SOFT, -EVENT_IS_7)
+	RULE(ENTRY, "instruction length 0 of the injected software event", NONZERO, ENTRY_INSN_LEN, UINT64_MAX, EVENT_SOFT, -EVENT_IS_7, -CAN_INSN_LEN_0)
+	RULE2(ENTRY, "VM-entry MSR-load area", AREA, ENTRY_MSR_LOAD_ADDR, V_ENTRY_MSR_LOAD_COUNT, 0xf, -NO_ENTRY_LOADS)
+
+	RULE2(HOST_REGISTERS, "CR0 lacks a bit that VMX operation fixes", HAS, HOST_CR0, CAN_CR0_FIXED0, CR0_CACHE)
+	RULE2(HOST_REGISTERS, "CR0 has a bit that VMX operation forbids", ONLY, HOST_CR0, CAN_CR0_FIXED1, CR0_CACHE)
+	RULE2(HOST_REGISTERS, "CR4 lacks a bit that VMX operation fixes", HAS, HOST_CR4, CAN_CR4_FIXED0, 0)
+	RULE2(HOST_REGISTERS, "CR4 has a bit that VMX operation forbids", ONLY, HOST_CR4, CAN_CR4_FIXED1, 0)
+	NEVER(HOST_REGISTERS, "CR4.CET without CR0.WP", HOST_HAS_CET, -HOST_HAS_WP)
+	RULE(HOST_REGISTERS, "CR3 has bits beyond the physical address width", ADDRESS, HOST_CR3, 0)
+	RULE(HOST_REGISTERS, "IA32_SYSENTER_ESP is not canonical", CANONICAL, HOST_SYSENTER_ESP, 0)
+	RULE(HOST_REGISTERS, "IA32_SYSENTER_EIP is not canonical", CANONICAL, HOST_SYSENTER_EIP, 0)
+	RULE2(HOST_REGISTERS, "reserved bits of IA32_PERF_GLOBAL_CTRL", ONLY, HOST_PERF_GLOBAL_CTRL, CAN_PERF_GLOBAL, 0, X_PERF)
+	RULE(HOST_REGISTERS, "a memory type of IA32_PAT", PAT, HOST_PAT, 0, X_PAT)
+	RULE(HOST_REGISTERS, "reserved bits of EFER", ZERO, HOST_EFER, EFER_RESERVED, X_EFER)
+	RULE(HOST_REGISTERS, "EFER.LMA or LME clear with a 64-bit host", ONES, HOST_EFER, EFER_LMA | EFER_LME, X_EFER, X_HOST_64)
+	RULE(HOST_REGISTERS, "EFER.LMA or LME set without a 64-bit host", ZERO, HOST_EFER, EFER_LMA | EFER_LME, X_EFER, -X_HOST_64)
+	RULE(HOST_REGISTERS, "IA32_S_CET is not canonical", CANONICAL, HOST_S_CET, 0, X_CET)
+	RULE(HOST_REGISTERS, "reserved bits of IA32_S_CET", ZERO, HOST_S_CET, S_CET_RESERVED, X_CET)
+	NEVER(HOST_REGISTERS, "IA32_S_CET suppresses tracking and waits for ENDBRANCH", HOST_CET_CLASH, X_CET)
+	RULE(HOST_REGISTERS, "IA32_INTERRUPT_SSP_TABLE_ADDR is not canonical", CANONICAL, HOST_SSP_TABLE, 0, X_CET)
+	RULE(HOST_REGISTERS, "SSP is not canonical", CANONICAL, HOST_SSP, 0, X_CET)
+	RULE(HOST_REGISTERS, "SSP bits 1:0", ZERO, HOST_SSP, MASK64(1, 0), X_CET)
+	RULE(HOST_REGISTERS, "IA32_PKRS bits 63:32", ZERO, HOST_PKRS, HIGH_HALF, X_PKRS)
+
+	RULE(HOST_SEGMENTS, "ES: RPL or TI", ZERO, HOST_ES_SELECTOR, SELECTOR_RPL | SELECTOR_TI)
+	RULE(HOST_SEGMENTS, "CS: RPL or TI", ZERO, HOST_CS_SELECTOR, SELECTOR_RPL | SELECTOR_TI)
+	RULE(HOST_SEGMENTS, "SS: RPL or TI", ZERO, HOST_SS_SELECTOR, SELECTOR_RPL | SELECTOR_TI)
+	RULE(HOST_SEGMENTS, "DS: RPL or TI", ZERO, HOST_DS_SELECTOR, SELECTOR_RPL | SELECTOR_TI)
+	RULE(HOST_SEGMENTS, "FS: RPL or TI", ZERO, HOST_FS_SELECTOR, SELECTOR_RPL | SELECTOR_TI)
+	RULE(HOST_SEGMENTS, "GS: RPL or TI", ZERO, HOST_GS_SELECTOR, SELECTOR_RPL | SELECTOR_TI)
+	RULE(HOST_SEGMENTS, "TR: RPL or TI", ZERO, HOST_TR_SELECTOR, SELECTOR_RPL | SELECTOR_TI)
+	RULE(HOST_SEGMENTS, "CS is 0", NONZERO, HOST_CS_SELECTOR, UINT64_MAX)
+	RULE(HOST_SEGMENTS, "TR is 0", NONZERO, HOST_TR_SELECTOR, UINT64_MAX)
+	RULE(HOST_SEGMENTS, "SS is 0 without a 64-bit host", NONZERO, HOST_SS_SELECTOR, UINT64_MAX, -X_HOST_64)
+	RULE(HOST_SEGMENTS, "FS: base is not canonical", CANONICAL, HOST_FS_BASE, 0)
+	RULE(HOST_SEGMENTS, "GS: base is not canonical", CANONICAL, HOST_GS_BASE, 0)
+	RULE(HOST_SEGMENTS, "GDTR: base is not canonical", CANONICAL, HOST_GDTR_BASE, 0)
+	RULE(HOST_SEGMENTS, "IDTR: base is not canonical", CANONICAL, HOST_IDTR_BASE, 0)
+	RULE(HOST_SEGMENTS, "TR: base is not canonical", CANONICAL, HOST_TR_BASE, 0)
+
+	// The hypervisor enters from IA-32e mode.
+	NEVER(HOST_WIDTH, "no 64-bit host, entered from IA-32e mode", -X_HOST_64)
+	RULE(HOST_WIDTH, "a 64-bit host without CR4.PAE", ONES, HOST_CR4, CR4_PAE, X_HOST_64)
+	RULE(HOST_WIDTH, "RIP is not canonical", CANONICAL, HOST_RIP, 0, X_HOST_64)
+
+	RULE2(GUEST_REGISTERS, "CR0 lacks a bit that VMX operation fixes", HAS, GUEST_CR0, CAN_CR0_FIXED0, CR0_CACHE | CR0_MODE)
+	RULE2(GUEST_REGISTERS, "CR0.PE or PG clear without unrestricted guest", HAS, GUEST_CR0, CAN_CR0_FIXED0, ~CR0_MODE, -UNRESTRICTED)
+	RULE2(GUEST_REGISTERS, "CR0 has a bit that VMX operation forbids", ONLY, GUEST_CR0, CAN_CR0_FIXED1, CR0_CACHE)
+	NEVER(GUEST_REGISTERS, "CR0.PG without CR0.PE", PG, -PE)
+	RULE2(GUEST_REGISTERS, "CR4 lacks a bit that VMX operation fixes", HAS, GUEST_CR4, CAN_CR4_FIXED0, 0)
+	RULE2(GUEST_REGISTERS, "CR4 has a bit that VMX operation forbids", ONLY, GUEST_CR4, CAN_CR4_FIXED1, 0)
+	NEVER(GUEST_REGISTERS, "CR4.CET without CR0.WP", CET, -WP)
+	RULE(GUEST_REGISTERS, "reserved bits of IA32_DEBUGCTL", ZERO, GUEST_DEBUGCTL, DEBUGCTL_RESERVED, N_DEBUG)
+	NEVER(GUEST_REGISTERS, "IA-32e mode guest without CR0.PG", IA32E, -PG)
+	NEVER(GUEST_REGISTERS, "IA-32e mode guest without CR4.PAE", IA32E, -PAE)
+	NEVER(GUEST_REGISTERS, "CR4.PCIDE outside IA-32e mode", PCIDE, -IA32E)
+	RULE(GUEST_REGISTERS, "CR3 has bits beyond the physical address width", ADDRESS, GUEST_CR3, 0)
+	RULE(GUEST_REGISTERS, "DR7 bits 63:32", ZERO, GUEST_DR7, HIGH_HALF, N_DEBUG)
+	RULE(GUEST_REGISTERS, "IA32_SYSENTER_ESP is not canonical", CANONICAL, GUEST_SYSENTER_ESP, 0)
+	RULE(GUEST_REGISTERS, "IA32_SYSENTER_EIP is not canonical", CANONICAL, GUEST_SYSENTER_EIP, 0)
+	RULE(GUEST_REGISTERS, "IA32_S_CET is not canonical", CANONICAL, GUEST_S_CET, 0, N_CET)
+	RULE(GUEST_REGISTERS, "reserved bits of IA32_S_CET", ZERO, GUEST_S_CET, S_CET_RESERVED, N_CET)
+	NEVER(GUEST_REGISTERS, "IA32_S_CET suppresses tracking and waits for ENDBRANCH", GUEST_CET_CLASH, N_CET)
+	RULE(GUEST_REGISTERS, "IA32_INTERRUPT_SSP_TABLE_ADDR is not canonical", CANONICAL, GUEST_SSP_TABLE, 0, N_CET)
+	RULE2(GUEST_REGISTERS, "reserved bits of IA32_PERF_GLOBAL_CTRL", ONLY, GUEST_PERF_GLOBAL_CTRL, CAN_PERF_GLOBAL, 0, N_PERF)
+	RULE(GUEST_REGISTERS, "a memory type of IA32_PAT", PAT, GUEST_PAT, 0, N_PAT)
+	RULE(GUEST_REGISTERS, "reserved bits of EFER", ZERO, GUEST_EFER, EFER_RESERVED, N_EFER)
+	NEVER(GUEST_REGISTERS, "EFER.LMA without IA-32e mode guest", N_EFER, LMA, -IA32E)
+	NEVER(GUEST_REGISTERS, "IA-32e mode guest without EFER.LMA", N_EFER, -LMA, IA32E)
+	NEVER(GUEST_REGISTERS, "EFER.LMA without EFER.LME, with paging on", N_EFER, LMA, -LME, PG)
+	NEVER(GUEST_REGISTERS, "EFER.LME without EFER.LMA, with paging on", N_EFER, -LMA, LME, PG)
+	RULE(GUEST_REGISTERS, "reserved bits of IA32_BNDCFGS", ZERO, GUEST_BNDCFGS, BNDCFGS_RESERVED, N_BNDCFGS)
+	RULE(GUEST_REGISTERS, "IA32_BNDCFGS is not canonical", CANONICAL, GUEST_BNDCFGS, 0, N_BNDCFGS)
+	RULE(GUEST_REGISTERS, "IA32_PKRS bits 63:32", ZERO, GUEST_PKRS, HIGH_HALF, N_PKRS)
+
+	SEGS("selector in the LDT", TR, ZERO, SELECTOR, SELECTOR_TI)
+	SEGS("selector in the LDT", LDTR, ZERO, SELECTOR, SELECTOR_TI, USABLE)
+	SEGS2("RPL differs from CS's", SS, SAME, SELECTOR, CS_SELECTOR, SELECTOR_RPL, -V86, -UNRESTRICTED)
+	SEGS2("base of virtual-8086 mode", CODE_DATA, BASE, BASE, ES_SELECTOR, 0, V86)
+	SEGS("base is not canonical", TR | LANE(SEG_FS) | LANE(SEG_GS), CANONICAL, BASE, 0)
+	SEGS("base is not canonical", LDTR, CANONICAL, BASE, 0, USABLE)
+	SEGS("base above 4 GiB", CS, ZERO, BASE, HIGH_HALF)
+	SEGS("base above 4 GiB", SS | LANE(SEG_DS) | LANE(SEG_ES), ZERO, BASE, HIGH_HALF, USABLE)
+	SEGS("limit of virtual-8086 mode", CODE_DATA, EQUAL, LIMIT, 0xffff, V86)
+	SEGS("access rights of virtual-8086 mode", CODE_DATA, EQUAL, ACCESS, ACCESS_V86, V86)
+	SEGS("type", CS, NEVER, ACCESS, 0, -V86, -CODE_RUN, -WRITABLE)
+	SEGS("type of data without unrestricted guest", CS, NEVER, ACCESS, 0, -V86, WRITABLE, -UNRESTRICTED)
+	SEGS("type", SS, NEVER, ACCESS, 0, -V86, USABLE, -WRITABLE)
+	SEGS("accessed bit clear", DATA, ONES, ACCESS, TYPE_ACCESSED, -V86, USABLE)
+	SEGS("code that is not readable", DATA, ONES, ACCESS, TYPE_READABLE, -V86, USABLE, CODE)
+	SEGS("S clear", CS, ONES, ACCESS, SEG_S, -V86)
+	SEGS("S clear", DATA_SS, ONES, ACCESS, SEG_S, -V86, USABLE)
+	SEGS("data with a DPL", CS, ZERO, ACCESS, DPL_MASK, -V86, WRITABLE)
+	SEGS2("DPL differs from SS's", CS, SAME, ACCESS, SS_ACCESS, DPL_MASK, -V86, CODE, -CONFORMING)
+	SEGS2("DPL of conforming code above SS's", CS, NOT_ABOVE, ACCESS, SS_ACCESS, DPL_MASK, -V86, CONFORMING)
+	SEGS2("DPL differs from RPL", SS, DPL_IS_RPL, ACCESS, ES_SELECTOR, 0, -V86, -UNRESTRICTED)
+	SEGS("DPL with CS as data", SS, ZERO, ACCESS, DPL_MASK, -V86, CS_DATA)
+	SEGS("DPL in real mode", SS, ZERO, ACCESS, DPL_MASK, -V86, -PE)
+	SEGS2("DPL below RPL", DATA, DPL_COVERS_RPL, ACCESS, ES_SELECTOR, 0, -V86, -UNRESTRICTED, USABLE, -CONFORMING)
+	SEGS("P clear", CS, ONES, ACCESS, SEG_P, -V86)
+	SEGS("P clear", DATA_SS, ONES, ACCESS, SEG_P, -V86, USABLE)
+	SEGS("reserved access rights", CS, ZERO, ACCESS, ACCESS_RESERVED, -V86)
+	SEGS("reserved access rights", DATA_SS, ZERO, ACCESS, ACCESS_RESERVED, -V86, USABLE)
+	SEGS("L and D/B at once", CS, NEVER, ACCESS, 0, -V86, IA32E, CODE64, DB)
+	SEGS2("granularity does not fit the limit", CS, GRANULARITY, LIMIT, ES_ACCESS, 0, -V86)
+	SEGS2("granularity does not fit the limit", DATA_SS, GRANULARITY, LIMIT, ES_ACCESS, 0, -V86, USABLE)
+	SEGS("not a busy TSS", TR, NEVER, ACCESS, 0, -TSS_BUSY)
+	SEGS("not a busy 64-bit TSS", TR, NEVER, ACCESS, 0, IA32E, -TSS32_BUSY)
+	SEGS("S set", TR, ZERO, ACCESS, SEG_S)
+	SEGS("P clear", TR, ONES, ACCESS, SEG_P)
+	SEGS("reserved access rights", TR, ZERO, ACCESS, ACCESS_RESERVED)
+	SEGS2("granularity does not fit the limit", TR, GRANULARITY, LIMIT, ES_ACCESS, 0)
+	SEGS("unusable", TR, ZERO, ACCESS, SEG_UNUSABLE)
+	SEGS("not an LDT", LDTR, NEVER, ACCESS, 0, USABLE, -IS_LDT)
+	SEGS("S set", LDTR, ZERO, ACCESS, SEG_S, USABLE)
+	SEGS("P clear", LDTR, ONES, ACCESS, SEG_P, USABLE)
+	SEGS("reserved access rights", LDTR, ZERO, ACCESS, ACCESS_RESERVED, USABLE)
+	SEGS2("granularity does not fit the limit", LDTR, GRANULARITY, LIMIT, ES_ACCESS, 0, USABLE)
+
+	RULE(GUEST_TABLES, "GDTR: base is not canonical", CANONICAL, GUEST_GDTR_BASE, 0)
+	RULE(GUEST_TABLES, "IDTR: base is not canonical", CANONICAL, GUEST_IDTR_BASE, 0)
+	RULE(GUEST_TABLES, "GDTR: limit above 64 KiB", AT_MOST, GUEST_GDTR_LIMIT, 0xffff)
+	RULE(GUEST_TABLES, "IDTR: limit above 64 KiB", AT_MOST, GUEST_IDTR_LIMIT, 0xffff)
+
+	RULE(GUEST_FLOW, "RIP bits 63:32 outside IA-32e mode", ZERO, GUEST_RIP, HIGH_HALF, -IA32E)
+	RULE(GUEST_FLOW, "RIP bits 63:32 in compatibility mode", ZERO, GUEST_RIP, HIGH_HALF, IA32E, -CODE64)
+	RULE(GUEST_FLOW, "RIP beyond the linear address width", CANONICAL, GUEST_RIP, 1, IA32E, CODE64)
+	RULE(GUEST_FLOW, "reserved bits of RFLAGS", ZERO, GUEST_RFLAGS, RFLAGS_RESERVED)
+	RULE(GUEST_FLOW, "RFLAGS bit 1 clear", ONES, GUEST_RFLAGS, RFLAGS_FIXED)
+	NEVER(GUEST_FLOW, "RFLAGS.VM in IA-32e mode", V86, IA32E)
+	NEVER(GUEST_FLOW, "RFLAGS.VM in real mode", V86, -PE)
+	NEVER(GUEST_FLOW, "an interrupt is injected with RFLAGS.IF = 0", EVENT_IS_IRQ, -IF)
+	RULE(GUEST_FLOW, "SSP bits 1:0", ZERO, GUEST_SSP, MASK64(1, 0), N_CET)
+	RULE(GUEST_FLOW, "SSP bits 63:32 outside IA-32e mode", ZERO, GUEST_SSP, HIGH_HALF, N_CET, -IA32E)
+	RULE(GUEST_FLOW, "SSP bits 63:32 in compatibility mode", ZERO, GUEST_SSP, HIGH_HALF, N_CET, IA32E, -CODE64)
+	RULE(GUEST_FLOW, "SSP beyond the linear address width", CANONICAL, GUEST_SSP, 0, N_CET, IA32E, CODE64)
+
+	RULE(GUEST_OTHER, "activity state", AT_MOST, GUEST_ACTIVITY, ACTIVITY_WAIT_SIPI)
+	NEVER(GUEST_OTHER, "activity state HLT, which this CPU lacks", HALTED, -CAN_HLT)
+	NEVER(GUEST_OTHER, "activity state shutdown, which this CPU lacks", IN_SHUTDOWN, -CAN_SHUTDOWN)
+	NEVER(GUEST_OTHER, "activity state wait-for-SIPI, which this CPU lacks", WAITS_SIPI, -CAN_WAIT_SIPI)
+	RULE(GUEST_OTHER, "HLT state with a DPL of SS", ZERO, GUEST_SS_ACCESS, DPL_MASK, HALTED)
+	NEVER(GUEST_OTHER, "not active in the shadow of STI or MOV SS", -ACTIVE, -NO_SHADOW)
+	NEVER(GUEST_OTHER, "a software event is injected in HLT state", HALTED, EVENT_SOFT, -EVENT_IS_7)
+	RULE(GUEST_OTHER, "an exception other than #DB and #MC is injected in HLT state", IN_SET, ENTRY_INTR_INFO, BIT64(VEC_DB) | BIT64(VEC_MC), HALTED, EVENT_IS_HARD)
+	NEVER(GUEST_OTHER, "an event other than NMI and #MC is injected in shutdown state", IN_SHUTDOWN, EVENT, -EVENT_IS_NMI, -EVENT_IS_HARD)
+	RULE(GUEST_OTHER, "an exception other than #MC is injected in shutdown state", IN_SET, ENTRY_INTR_INFO, BIT64(VEC_MC), IN_SHUTDOWN, EVENT_IS_HARD)
+	NEVER(GUEST_OTHER, "an event is injected in wait-for-SIPI state", WAITS_SIPI, EVENT)
+	RULE(GUEST_OTHER, "reserved bits of the interruptibility state", ZERO, GUEST_INTERRUPTIBILITY, MASK64(31, 5))
+	NEVER(GUEST_OTHER, "shadows of STI and MOV SS at once", BY_STI, BY_MOV_SS)
+	NEVER(GUEST_OTHER, "shadow of STI with RFLAGS.IF = 0", BY_STI, -IF)
+	NEVER(GUEST_OTHER, "an interrupt is injected in the shadow of STI or MOV SS", EVENT_IS_IRQ, -NO_SHADOW)
+	NEVER(GUEST_OTHER, "an NMI is injected in the shadow of MOV SS", EVENT_IS_NMI, BY_MOV_SS)
+	RULE(GUEST_OTHER, "blocking by SMI outside SMM", ZERO, GUEST_INTERRUPTIBILITY, VMX_BLOCKED_SMI)
+	NEVER(GUEST_OTHER, "an NMI is injected in the shadow of STI, which some CPUs refuse", EVENT_IS_NMI, BY_STI)
+	RULE(GUEST_OTHER, "an NMI is injected where NMIs are blocked", ZERO, GUEST_INTERRUPTIBILITY, VMX_BLOCKED_NMI, VIRTUAL_NMI, EVENT_IS_NMI)
+	NEVER(GUEST_OTHER, "enclave interruption without SGX", ENCLAVE, -CAN_SGX)
+	NEVER(GUEST_OTHER, "enclave interruption in the shadow of MOV SS", ENCLAVE, BY_MOV_SS)
+	RULE(GUEST_OTHER, "reserved bits of the pending debug exceptions", ZERO, GUEST_PENDING_DEBUG, PENDING_RESERVED)
+	NEVER(GUEST_OTHER, "pending debug BS clear in a shadow while stepping", -NO_SHADOW, TF, -BTF, -BS)
+	NEVER(GUEST_OTHER, "pending debug BS set in a shadow without RFLAGS.TF", -NO_SHADOW, -TF, BS)
+	NEVER(GUEST_OTHER, "pending debug BS set in a shadow while stepping branches", -NO_SHADOW, BTF, BS)
+	NEVER(GUEST_OTHER, "pending debug BS clear in HLT state while stepping", HALTED, TF, -BTF, -BS)
+	NEVER(GUEST_OTHER, "pending debug BS set in HLT state without RFLAGS.TF", HALTED, -TF, BS)
+	NEVER(GUEST_OTHER, "pending debug BS set in HLT state while stepping branches", HALTED, BTF, BS)
+	NEVER(GUEST_OTHER, "pending debug RTM without RTM", RTM, -CAN_RTM)
+	RULE(GUEST_OTHER, "pending debug RTM with other bits", ZERO, GUEST_PENDING_DEBUG, PENDING_RTM_ZERO, RTM)
+	RULE(GUEST_OTHER, "pending debug RTM without bit 12", ONES, GUEST_PENDING_DEBUG, VMX_DEBUG_ENABLED, RTM)
+	NEVER(GUEST_OTHER, "pending debug RTM in the shadow of MOV SS", RTM, BY_MOV_SS)
+	RULE(GUEST_OTHER, "VMCS link pointer", ADDRESS, LINK_POINTER, PAGE_OFFSET, -NO_LINK)
+	RULE2(GUEST_OTHER, "VMCS link pointer to another revision", SAME, LINK_REVISION, CAN_BASIC, VMX_BASIC_REVISION_MASK, -NO_LINK)
+	RULE(GUEST_OTHER, "VMCS link pointer to a shadow VMCS without VMCS shadowing", ZERO, LINK_REVISION, VMX_REVISION_SHADOW, -NO_LINK, -SHADOW_VMCS)
+	RULE(GUEST_OTHER, "VMCS link pointer to an ordinary VMCS with VMCS shadowing", ONES, LINK_REVISION, VMX_REVISION_SHADOW, -NO_LINK, SHADOW_VMCS)
+
+	// Without EPT they are in memory, where nobody looks from here.
+	RULE(GUEST_PDPTES, "reserved bits of PDPTE 0", ADDRESS, GUEST_PDPTE0, PDPTE_RESERVED, PG, PAE, -IA32E, EPT, PDPTE0)
+	RULE(GUEST_PDPTES, "reserved bits of PDPTE 1", ADDRESS, GUEST_PDPTE1, PDPTE_RESERVED, PG, PAE, -IA32E, EPT, PDPTE1)
+	RULE(GUEST_PDPTES, "reserved bits of PDPTE 2", ADDRESS, GUEST_PDPTE2, PDPTE_RESERVED, PG, PAE, -IA32E, EPT, PDPTE2)
+	RULE(GUEST_PDPTES, "reserved bits of PDPTE 3", ADDRESS, GUEST_PDPTE3, PDPTE_RESERVED, PG, PAE, -IA32E, EPT, PDPTE3)
+};
+const struct entry_rules vmx_entry_rules = {sections, facts, entry_rule, array_count(entry_rule)};
+
+// ---- the MSR-load area ----------------------------------------------------------------------------------------------
+
+#define MSR_SMM_MONITOR_CTL 0x9bu
+#define MSR_BIOS_UPDT_TRIG 0x79u
+#define MSR_X2APIC 0x800u
+enum msr_value { LOAD_INDEX = ENTRY_LIMITS, LOAD_VALUE, LOAD_VALUES };
+#define INDEX_IS(name, msr) [name] = {UINT32_MAX, msr, LOAD_INDEX, false},
+enum msr_fact { NO_MSR_FACT, IS_FS_BASE, IS_GS_BASE, IS_X2APIC, IS_SMM, IS_UPDATE, IS_KERNEL_GS, IS_LSTAR, IS_CSTAR, MSR_FACTS };
+static const struct entry_fact msr_facts[MSR_FACTS] = {
+	INDEX_IS(IS_FS_BASE, MSR_FS_BASE)
+	INDEX_IS(IS_GS_BASE, MSR_GS_BASE)
+	[IS_X2APIC] = {MASK64(31, 8), MSR_X2APIC, LOAD_INDEX, false},
+	INDEX_IS(IS_SMM, MSR_SMM_MONITOR_CTL)
+	INDEX_IS(IS_UPDATE, MSR_BIOS_UPDT_TRIG)
+	INDEX_IS(IS_KERNEL_GS, MSR_KERNEL_GS_BASE)
+	INDEX_IS(IS_LSTAR, MSR_LSTAR)
+	INDEX_IS(IS_CSTAR, MSR_CSTAR)
+};
+#define LOAD(text, test, value, mask, ...) {text, mask, {__VA_ARGS__}, MSRS, ENTRY_##test, value, 0, 0},
+static const struct entry_rule msr_rule[] = {
+	LOAD("IA32_FS_BASE, which has a field", NEVER, 0, 0, IS_FS_BASE)
+	LOAD("IA32_GS_BASE, which has a field", NEVER, 0, 0, IS_GS_BASE)
+	LOAD("an x2APIC register", NEVER, 0, 0, IS_X2APIC)
+	LOAD("an MSR of SMM", NEVER, 0, 0, IS_SMM)
+	LOAD("IA32_BIOS_UPDT_TRIG", NEVER, 0, 0, IS_UPDATE)
+	LOAD("reserved bits 63:32 of the entry", ZERO, LOAD_INDEX, HIGH_HALF)
+	LOAD("an address that is not canonical", CANONICAL, LOAD_VALUE, 0, IS_KERNEL_GS)
+	LOAD("an address that is not canonical", CANONICAL, LOAD_VALUE, 0, IS_LSTAR)
+	LOAD("an address that is not canonical", CANONICAL, LOAD_VALUE, 0, IS_CSTAR)
+};
+// clang-format on
+const struct entry_rules vmx_msr_rules = {sections, msr_facts, msr_rule, array_count(msr_rule)};
+
+unsigned vmx_msr_load_check(uint64_t linear_bits, const uint64_t entry[static 2],
+                            struct entry_broken broken[static ENTRY_BROKEN_MAX]) {
+	const uint64_t value[LOAD_VALUES] = {
+	    [ENTRY_LINEAR_BITS] = linear_bits, [LOAD_INDEX] = entry[0], [LOAD_VALUE] = entry[1]};
+	return entry_check(&vmx_msr_rules, value, broken);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a stopped vCPU leaves in the log: raw fields, and what in the guest's state an entry would refuse.
 #include "arch/x86/cpu/features.h"
+#include "arch/x86/cpu/insn.h"
 #include "arch/x86/vmx/check.h"
 #include "arch/x86/vmx/vmx.h"
 #include "kernel/lib/log.h"
@@ -48,67 +49,39 @@ static const struct {
 #define DUMP_COLUMNS 2u
 _Static_assert(array_count(dump_fields) % DUMP_COLUMNS == 0, "whole lines");
 
-// Where the checks want what an entry would look at. The width of the field is that of the member.
-#define STATE(member, vmcs_field)                                                                            \
-	{                                                                                                        \
-		(uint16_t)(VMCS_##vmcs_field),                                                                       \
-		    (uint16_t)(offsetof(struct vmx_entry_state, member) +                                            \
-		               0 * sizeof(struct {                                                                   \
-			               _Static_assert((VMCS_WIDTH(VMCS_##vmcs_field) == VMCS_32 ? 4 : 8) ==              \
-			                                  sizeof(((struct vmx_entry_state *)0)->member),                 \
-			                              "width of the VMCS field");                                        \
-			               char unused;                                                                      \
-		               }))                                                                                   \
-	}
-static const struct {
-	uint16_t field, offset;
-} state_fields[] = {
-    STATE(gdt_base, GUEST_GDTR_BASE),
-    STATE(idt_base, GUEST_IDTR_BASE),
-    STATE(gdt_limit, GUEST_GDTR_LIMIT),
-    STATE(idt_limit, GUEST_IDTR_LIMIT),
-    STATE(cr0, GUEST_CR0),
-    STATE(cr3, GUEST_CR3),
-    STATE(cr4, GUEST_CR4),
-    STATE(efer, GUEST_EFER),
-    STATE(pat, GUEST_PAT),
-    STATE(dr7, GUEST_DR7),
-    STATE(debugctl, GUEST_DEBUGCTL),
-    STATE(rip, GUEST_RIP),
-    STATE(rflags, GUEST_RFLAGS),
-    STATE(pending_debug, GUEST_PENDING_DEBUG),
-    STATE(sysenter_esp, GUEST_SYSENTER_ESP),
-    STATE(sysenter_eip, GUEST_SYSENTER_EIP),
-    STATE(link_pointer, LINK_POINTER),
-    STATE(pdpte[0], GUEST_PDPTE0),
-    STATE(pdpte[1], GUEST_PDPTE1),
-    STATE(pdpte[2], GUEST_PDPTE2),
-    STATE(pdpte[3], GUEST_PDPTE3),
-    STATE(interruptibility, GUEST_INTERRUPTIBILITY),
-    STATE(activity, GUEST_ACTIVITY),
-    STATE(entry_controls, ENTRY_CONTROLS),
-    STATE(intr_info, ENTRY_INTR_INFO),
-    STATE(intr_insn_len, ENTRY_INSN_LEN),
-};
+#define VMX_CHECK_MSR_ROW(msr) [VMX_CAN_##msr - VMX_CAN_BASIC] = MSR_VMX_##msr,
+static const uint16_t capability_msr[] = {VMX_CHECK_MSRS(VMX_CHECK_MSR_ROW)};
+#define TRUE_OFFSET (MSR_VMX_TRUE_PIN - MSR_VMX_PIN)
+#define CPUID_EXTENDED 7u
+#define CPUID_PERFORMANCE 0xau
 
-static void state_read(const struct vcpu *vcpu, struct vmx_entry_state *s) {
-	*s = (struct vmx_entry_state){
-	    .cr0_fixed = vmx_caps.cr0_fixed,
-	    .cr4_fixed = vmx_caps.cr4_fixed,
-	    .phys_bits = features.phys_bits,
-	    .virt_bits = features.virt_bits,
-	};
-	for (unsigned i = 0; i < array_count(state_fields); i++) {
-		uint64_t value = vmcs_read(state_fields[i].field);
-		size_t bytes = VMCS_WIDTH(state_fields[i].field) == VMCS_32 ? sizeof(uint32_t) : sizeof value;
-		memcpy((uint8_t *)s + state_fields[i].offset, &value, bytes); // little-endian: the low half first
+// Bits of IA32_PERF_GLOBAL_CTRL: one a general counter, and from 32 one a fixed counter (SDM vol. 3, 20.2.2).
+static uint64_t perf_global_bits(void) {
+	struct cpuid_regs r = cpuid(CPUID_PERFORMANCE, 0);
+	return (BIT64(r.eax >> 8 & 0x1f) - 1) | (BIT64(r.edx & 0x1f) - 1) << 32;
+}
+
+// An MSR or a field that this CPU lacks is 0. No rule looks at it then: the control that it belongs to is not allowed.
+void vmx_entry_state_read(struct vmx_entry_state *s) {
+	memset(s, 0, sizeof *s);
+	s->v[ENTRY_BEYOND_PHYSICAL] = MASK64(63, features.phys_bits);
+	s->v[ENTRY_LINEAR_BITS] = features.virt_bits;
+	for (unsigned i = VMX_FIELD_FIRST; i < VMX_FIELDS_END; i++)
+		if (!vmcs_read_quiet(vmx_check_field[i].field, &s->v[i])) s->v[i] = 0;
+	if ((s->v[VMX_V_PROC_CONTROLS] & VMX_PROC_SECONDARY) == 0) s->v[VMX_V_PROC2_CONTROLS] = 0;
+	for (unsigned i = 0; i < array_count(capability_msr); i++) {
+		uint32_t msr = capability_msr[i];
+		bool control = msr >= MSR_VMX_PIN && msr <= MSR_VMX_ENTRY;
+		if (control && (s->v[VMX_CAN_BASIC] & VMX_BASIC_TRUE_CONTROLS) != 0) msr += TRUE_OFFSET;
+		if (!rdmsr_safe(msr, &s->v[VMX_CAN_BASIC + i])) s->v[VMX_CAN_BASIC + i] = 0;
 	}
-	for (unsigned i = 0; i < SEG_COUNT; i++) vmx_seg_get(vcpu, (enum guest_seg)i, &s->seg[i]);
+	if (features.max_basic >= CPUID_PERFORMANCE) s->v[VMX_CAN_PERF_GLOBAL] = perf_global_bits();
+	if (features.max_basic >= CPUID_EXTENDED) s->v[VMX_CAN_CPUID7_EBX] = cpuid(CPUID_EXTENDED, 0).ebx;
 }
 
 void vmx_dump(const struct vcpu *vcpu) {
 	struct vmx_entry_state state;
-	const char *why[VMX_CHECK_MAX];
+	struct entry_broken broken[ENTRY_BROKEN_MAX];
 	vmx_select(vcpu);
 	uint32_t reason = vmcs_read32(VMCS_EXIT_REASON);
 	log_error("vmx", "exit reason %s%s", vmx_reason_name(reason),
@@ -117,7 +90,8 @@ void vmx_dump(const struct vcpu *vcpu) {
 		log_error("vmx", "%-24s %16llx  %-24s %16llx", dump_fields[i].name,
 		          (unsigned long long)vmcs_read(dump_fields[i].field), dump_fields[i + 1].name,
 		          (unsigned long long)vmcs_read(dump_fields[i + 1].field));
-	state_read(vcpu, &state);
-	unsigned broken = vmx_entry_check(&state, why);
-	for (unsigned i = 0; i < broken; i++) log_error("vmx", "an entry refuses: %s", why[i]);
+	vmx_entry_state_read(&state);
+	unsigned count = vmx_entry_check(&state, broken);
+	for (unsigned i = 0; i < count; i++)
+		log_error("vmx", "an entry refuses: %s: %s%s", broken[i].section, broken[i].subject, broken[i].text);
 }

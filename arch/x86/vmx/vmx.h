@@ -87,6 +87,9 @@ void vmx_prepare(struct vcpu *vcpu);
 void vmx_tsc_offset_set(struct vcpu *vcpu, uint64_t offset);
 // report.c
 __cold void vmx_dump(const struct vcpu *vcpu);
+struct vmx_entry_state;
+// What the current VMCS and this CPU give the checks of check.h to judge.
+__cold void vmx_entry_state_read(struct vmx_entry_state *s);
 // exit.c
 void vmx_vcpu_enter(struct vcpu *vcpu);
 void vmx_exit(struct arch_vcpu *arch);

@@ -13,10 +13,10 @@
 #include "kernel/clock.h"
 #include "kernel/console.h"
 #include "kernel/lib/bits.h"
-#include "kernel/machine.h"
 #include "kernel/memory.h"
 #include "kernel/quiesce.h"
 #include "kernel/smp.h"
+#include "kernel/vmend.h"
 
 // ---- interrupt side --------------------------------------------------------------------------------------------
 
@@ -94,62 +94,13 @@ void run_tick_request(struct vm *vm) {
 	run_timer_program(vm);
 }
 
-// ---- the end of a VM ---------------------------------------------------------------------------------------------
-
-static void vm_report(struct vm *vm) {
-	for (unsigned i = 0; i < vm->vcpu_count; i++) arch_vcpu_report(vm->vcpu[i]);
-}
-
-// A VM that crashes at once after every restart is stopped: CRASH_MAX times in CRASH_WINDOW_NS.
-#define CRASH_MAX 5u
-#define CRASH_WINDOW_NS UINT64_C(10000000000)
-
-static bool crash_restarts(struct vm *vm) {
-	uint64_t now = clock_now_ns();
-	if (vm->config->on_crash != CONFIG_CRASH_RESTART) return false;
-	if (vm->crashes == 0 || now - vm->crash_window_ns > CRASH_WINDOW_NS) {
-		vm->crash_window_ns = now;
-		vm->crashes = 0;
-	}
-	if (++vm->crashes < CRASH_MAX) return true;
-	log_warn("run", "vm \"%s\" crashed %u times in %u s: not restarted again", vm->name, vm->crashes,
-	         (unsigned)(CRASH_WINDOW_NS / 1000000000u));
-	return false;
-}
-
-static bool wants_restart(struct vm *vm) {
-	return vm->stop.how == VM_END_RESET || (vm->stop.how == VM_END_CRASH && crash_restarts(vm));
-}
-
-static void vm_end(struct vm *vm) {
-	uint32_t code = vm->stop.code;
-	enum vm_end how = vm->stop.how;
-	vm_clock_stop(vm);
-	if (how == VM_END_CRASH) vm_report(vm);
-	log_info(NULL, "vm \"%s\" stopped: %s", vm->name, vm->stop.reason);
-	machine_vm_ended(vm, how, code);
-	if (how == VM_END_CRASH && vm->config->on_crash == CONFIG_CRASH_HALT_MACHINE) {
-		log_info(NULL, "the machine is halted, as on_crash of vm \"%s\" says", vm->name);
-		machine_halt();
-	}
-	if (wants_restart(vm) && vm_reset(vm) == 0) {
-		log_info(NULL, "vm \"%s\" restarted", vm->name);
-		arch_vcpu_load(vm->vcpu[0]);
-		vm_clock_start(vm);
-		return;
-	}
-	for (unsigned i = 0; i < vm->vcpu_count; i++) vm->vcpu[i]->state = VCPU_STOPPED;
-	this_cpu()->vcpu = NULL;
-	machine_idle(); // the only VM ended
-}
-
 // ---- the loop --------------------------------------------------------------------------------------------------
 
 // Kept out of the loop, so that the common way through it saves no registers.
 static __attribute__((noinline)) void serve(struct cpu *cpu, struct vcpu *vcpu) {
 	uint32_t requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_ACQUIRE);
 	if (unlikely((requests & VCPU_REQ_END) != 0)) {
-		vm_end(vcpu->vm);
+		vm_end_serve(vcpu->vm);
 		return;
 	}
 	if ((requests & VCPU_REQ_CPU) != 0) {

@@ -88,6 +88,7 @@ KERNEL_C := \
 	kernel/save.c \
 	kernel/stress.c \
 	kernel/vm.c \
+	kernel/vmend.c \
 	kernel/build.c \
 	kernel/run.c \
 	kernel/main.c \

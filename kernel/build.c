@@ -5,6 +5,8 @@
 #include "kernel/arch.h"
 #include "kernel/lib/string.h"
 #include "kernel/memory.h"
+#include "kernel/run.h"
+#include "kernel/scrub.h"
 #include "kernel/vm.h"
 
 #define HIGH_BASE (4 * GIB) // memory from here on follows that below the device hole
@@ -128,17 +130,18 @@ out:
 
 int vm_reset(struct vm *vm) {
 	struct arch_why why = {.text = ""};
+	struct scrub scrub;
+	int err;
 	window_load(memory_cpu(this_cpu()->id), &vm->window);
 	// Stopped and at 0 before anything looks at it: devices never see it run backwards.
 	vm_clock_stop(vm);
 	vm_clock_zero(vm);
-	for (unsigned i = 0; i < vm->map_count; i++) {
-		int err = gmem_zero(&vm->space, gpa(vm->map[i].base), vm->map[i].bytes);
-		if (err < 0) return err;
-	}
+	scrub_start(&scrub, &vm->space, vm->map, vm->map_count);
+	while ((err = scrub_step(&scrub, SCRUB_STEP_BYTES)) > 0) run_poll();
+	if (err < 0) return err;
 	vm->stop.requested = false;
 	arch_vm_reset(vm);
-	int err = arch_vm_load(vm, &why);
+	err = arch_vm_load(vm, &why);
 	if (err < 0) log_error("build", "vm \"%s\": %s", vm->name, why.text);
 	return err;
 }

@@ -130,6 +130,11 @@ void run_rest(struct vcpu *vcpu) {
 	irq_wait();
 }
 
+__cold void run_poll(void) {
+	irq_window();
+	(void)console_step();
+}
+
 static run_step_fn *step_enter = arch_vcpu_enter, *step_rest = run_rest;
 
 void run_steps_set(run_step_fn *enter, run_step_fn *rest) {

@@ -17,6 +17,10 @@ typedef void run_step_fn(struct vcpu *vcpu);
 void run_rest(struct vcpu *vcpu);
 void run_steps_set(run_step_fn *enter, run_step_fn *rest);
 
+// Between two pieces of long work outside a guest: host interrupts are taken, console output goes on. What they leave
+// for the run loop waits. Interrupts off, as everywhere; no lock is held.
+void run_poll(void);
+
 // What kernel/smp needs of this CPU and its APIC.
 extern const struct smp_machine run_smp_machine;
 

@@ -64,6 +64,7 @@ struct vm {
 	struct vm_stop stop;
 	uint64_t crash_window_ns; // host time at which the crashes began to be counted
 	uint32_t crashes;         // since then
+	char crash_reason[96];    // of the last one, as in stop
 	uint64_t guest_errors;
 	struct log_bucket log;
 	uint64_t log_since_ns; // host clock when the bucket was filled last

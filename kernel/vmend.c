@@ -6,38 +6,44 @@
 #include "arch/x86/cpu/percpu.h"
 #include "kernel/arch.h"
 #include "kernel/clock.h"
+#include "kernel/lib/string.h"
 #include "kernel/machine.h"
-
-static void vm_report(struct vm *vm) {
-	for (unsigned i = 0; i < vm->vcpu_count; i++) arch_vcpu_report(vm->vcpu[i]);
-}
 
 // A VM that crashes at once after every restart is stopped: CRASH_MAX times in CRASH_WINDOW_NS.
 #define CRASH_MAX 5u
+#define NS_PER_MS 1000000u
 #define CRASH_WINDOW_NS UINT64_C(10000000000)
 
-static bool crash_restarts(struct vm *vm) {
+// Counts the crash. The report is whole the first time, and one line when the same cause came last in this window.
+static void crash_report(struct vm *vm) {
 	uint64_t now = clock_now_ns();
-	if (vm->config->on_crash != CONFIG_CRASH_RESTART) return false;
 	if (vm->crashes == 0 || now - vm->crash_window_ns > CRASH_WINDOW_NS) {
 		vm->crash_window_ns = now;
 		vm->crashes = 0;
 	}
-	if (++vm->crashes < CRASH_MAX) return true;
+	if (vm->crashes++ > 0 && strcmp(vm->crash_reason, vm->stop.reason) == 0) {
+		log_error("run", "vm \"%s\" crashed %u times in %llu ms, for the cause reported above", vm->name,
+		          vm->crashes, (unsigned long long)((now - vm->crash_window_ns) / NS_PER_MS));
+		return;
+	}
+	memcpy(vm->crash_reason, vm->stop.reason, sizeof vm->crash_reason);
+	for (unsigned i = 0; i < vm->vcpu_count; i++) arch_vcpu_report(vm->vcpu[i]);
+}
+
+static bool wants_restart(const struct vm *vm) {
+	if (vm->stop.how == VM_END_RESET) return true;
+	if (vm->stop.how != VM_END_CRASH || vm->config->on_crash != CONFIG_CRASH_RESTART) return false;
+	if (vm->crashes < CRASH_MAX) return true;
 	log_warn("run", "vm \"%s\" crashed %u times in %u s: not restarted again", vm->name, vm->crashes,
 	         (unsigned)(CRASH_WINDOW_NS / 1000000000u));
 	return false;
-}
-
-static bool wants_restart(struct vm *vm) {
-	return vm->stop.how == VM_END_RESET || (vm->stop.how == VM_END_CRASH && crash_restarts(vm));
 }
 
 void vm_end_serve(struct vm *vm) {
 	uint32_t code = vm->stop.code;
 	enum vm_end how = vm->stop.how;
 	vm_clock_stop(vm);
-	if (how == VM_END_CRASH) vm_report(vm);
+	if (how == VM_END_CRASH) crash_report(vm);
 	log_info(NULL, "vm \"%s\" stopped: %s", vm->name, vm->stop.reason);
 	machine_vm_ended(vm, how, code);
 	if (how == VM_END_CRASH && vm->config->on_crash == CONFIG_CRASH_HALT_MACHINE) {

@@ -89,6 +89,7 @@ KERNEL_C := \
 	kernel/stress.c \
 	kernel/vm.c \
 	kernel/vmend.c \
+	kernel/scrub.c \
 	kernel/build.c \
 	kernel/run.c \
 	kernel/main.c \

@@ -142,7 +142,8 @@ UNIT += option record
 option_SRC = kernel/option.c arch/x86/guest/feature.c kernel/lib/fmt.c
 record_SRC = arch/x86/guest/record.c
 
-UNIT += save smp quiesce
+UNIT += scrub save smp quiesce
+scrub_SRC = kernel/scrub.c $(GMEM_SRC)
 save_SRC = kernel/save.c kernel/lib/err.c
 SMP_SRC := kernel/smp.c kernel/lib/lock.c
 smp_SRC = $(SMP_SRC)

@@ -150,7 +150,8 @@ static void vcpu_reset(struct vcpu *vcpu) {
 	msr_reset(vcpu);
 	fpu_reset(arch);
 	reset_registers(vcpu);
-	__atomic_store_n(&vcpu->requests, 0, __ATOMIC_RELAXED);
+	// What came for the CPU while the VM did not run is looked at first.
+	__atomic_store_n(&vcpu->requests, VCPU_REQ_CPU, __ATOMIC_RELAXED);
 	vcpu->state = VCPU_READY;
 }
 

@@ -17,8 +17,8 @@ void arch_feature_names(char *text, size_t bytes);
 // Picks the backend (VMX or SVM) from CPUID, checks what it needs and turns it on, on the boot CPU. The features in
 // features_off (bits of arch_feature_bit) are treated as if the CPU had them not.
 __must_check int arch_init(uint64_t features_off, struct arch_why *why);
-// "SVM" / "VMX", for the log.
-const char *arch_backend_name(void);
+// "SVM: ..." / "VMX: ..." and what of the CPU is used, for the log.
+void arch_describe(char *text, size_t bytes);
 
 // The VM's nested tables, permission maps, board devices and firmware tables; vm->slots is already there.
 __must_check int arch_vm_create(struct vm *vm, struct arch_why *why);

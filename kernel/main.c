@@ -170,6 +170,14 @@ static void read_options(void) {
 	if (option_parse(&option, OPTION_FILE, text, file.bytes, &why) < 0) refuse(why.text);
 }
 
+static void start_backend(void) {
+	struct arch_why why = {.text = ""};
+	char text[LOG_LINE_BYTES];
+	if (arch_init(option.features_off, &why) < 0) refuse(why.text);
+	arch_describe(text, sizeof text);
+	log_info("arch", "%s", text);
+}
+
 static void read_config(void) {
 	struct toml_report report = {.line = report_line};
 	const struct config_files files = {.find = file_find};
@@ -203,7 +211,6 @@ static void start_console(void) {
 
 __attribute__((no_stack_protector)) noreturn void kernel_entry(uint64_t record, uint64_t magic,
                                                                uint64_t kernel_base) {
-	struct arch_why why = {.text = ""};
 	early_init();
 	take_boot_info(record, magic, kernel_base);
 	bring_up_memory();
@@ -215,8 +222,7 @@ __attribute__((no_stack_protector)) noreturn void kernel_entry(uint64_t record, 
 	bring_up_clock();
 	if (bootfile_init(&boot) < 0) refuse("the boot files cannot be mapped");
 	read_options();
-	if (arch_init(option.features_off, &why) < 0) refuse(why.text);
-	log_info("arch", "%s", arch_backend_name());
+	start_backend();
 	read_config();
 	start_console();
 	uint64_t own_bytes = memory_own_bytes(); // then what the VM takes

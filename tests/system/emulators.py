@@ -69,6 +69,7 @@ PLATFORMS = {
         Platform("bochs-ryzen", "bochs", "ryzen"),
         Platform("bochs-haswell", "bochs", "corei7_haswell_4770", vendor="vmx"),
         Platform("bochs-ivybridge", "bochs", "corei7_ivy_bridge_3770k", vendor="vmx"),
+        Platform("bochs-lynnfield", "bochs", "corei5_lynnfield_750", vendor="vmx"),
         Platform("bare-qemu", "qemu", "EPYC", bare=True),
         Platform("bare-ryzen", "bochs", "ryzen", bare=True),
         Platform("bare-haswell", "bochs", "corei7_haswell_4770", bare=True, vendor="vmx"),

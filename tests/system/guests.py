@@ -52,6 +52,7 @@ class Guest:
 GUESTS = (
     Guest("realmode_io", image="realmode_io.bin", bare=()),
     Guest("realboot", module="realmode_io.bin"),
+    Guest("unpaged", image="unpaged.bin", bare=()),
     Guest("protected"),
     Guest("longmode"),
     Guest("cpuid"),

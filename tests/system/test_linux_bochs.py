@@ -20,7 +20,7 @@ cmdline = 'console=ttyS0 quiet bulkhead.run="cat /sys/devices/system/clocksource
 """
 
 
-@pytest.mark.parametrize("platform", ["bochs-haswell", "bochs-ryzen"])
+@pytest.mark.parametrize("platform", ["bochs-haswell", "bochs-lynnfield", "bochs-ryzen"])
 def test_linux_runs_and_powers_off(platform):
     iso = WORK / f"{platform}.iso"
     iso.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Optional features turned off by the option off= (arch/x86/guest/feature.h): the boot says so, and a guest that uses
 what they serve runs as before on the way that is left."""
+import re
+
 import pytest
 
 from emulators import PLATFORMS
@@ -27,6 +29,37 @@ def test_guest_without(platform, features, named, guest):
     outcome = boot(guest, platform, options=f"off={features}")
     assert f"arch: off by option: {named}\n" in outcome.serial, outcome.serial[:2000]
     assert judge(guest, platform, outcome) is None
+
+
+# ---- without unrestricted guest: CR0.PE and PG of a guest are always 1 -----------------------------------------------
+
+UNPAGED = [("bochs-lynnfield", ""), ("bochs-haswell", "off=unrestricted")]
+KINDS = {"realmode_io": r"flat real-mode code\) starts in real mode",
+         "longmode": r"multiboot 1\) starts without paging",
+         "multiboot2": r"multiboot 2\) starts without paging",
+         "pvh": r"PVH ELF\) starts without paging"}
+
+
+def named(name):
+    return next(g for g in GUESTS if g.name == name)
+
+
+@pytest.mark.parametrize("platform, options", UNPAGED, ids=lambda v: v)
+@pytest.mark.parametrize("guest", KINDS)
+def test_guest_that_starts_without_paging_is_refused(platform, options, guest):
+    text = boot(named(guest), PLATFORMS[platform], options=options).serial
+    assert re.search(rf'build: vm "{guest}": "{named(guest).file.name}" \({KINDS[guest]}: '
+                     r'the CPU lacks the VMX control "unrestricted guest"', text), text[-2000:]
+    assert "the machine is halted; nothing was started" in text
+
+
+@pytest.mark.parametrize("platform, options", UNPAGED, ids=lambda v: v)
+def test_guest_that_turns_paging_off_is_stopped(platform, options):
+    text = boot(named("unpaged"), PLATFORMS[platform], options=options).serial
+    assert "64-bit entry" in text and "paging is off" not in text
+    assert re.search(r'vm "unpaged" stopped: CR0 0x[0-9a-f]+1 without paging needs the VMX control "unrestricted guest"',
+                     text), text[-2000:]
+    assert "exit reason CR_ACCESS" in text and "GUEST_CR0" in text  # the report
 
 
 def test_unknown_feature_is_named():

@@ -42,7 +42,10 @@ int arch_init(uint64_t features_off, struct arch_why *why) {
 	return err < 0 ? err : ops->cpu_enable(why);
 }
 
-const char *arch_backend_name(void) { return ops->name; }
+void arch_describe(char *text, size_t bytes) {
+	size_t at = fmt_print(text, bytes, "%s: ", ops->name);
+	if (at < bytes) ops->describe(text + at, bytes - at);
+}
 
 int arch_vm_create(struct vm *vm, struct arch_why *why) {
 	struct arch_vm *arch;

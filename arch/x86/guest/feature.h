@@ -17,6 +17,7 @@
 	ROW(EPT_1G, "ept-1g", FEATURE_VMX) \
 	ROW(EPT_2M, "ept-2m", FEATURE_VMX) \
 	ROW(EPT_AD, "ept-ad", FEATURE_VMX) \
+	ROW(UNRESTRICTED, "unrestricted", FEATURE_VMX) \
 	ROW(RDTSCP, "rdtscp", FEATURE_BOTH) \
 	ROW(NEXT_RIP, "next-rip", FEATURE_SVM) \
 	ROW(FLUSH_BY_ASID, "flush-by-asid", FEATURE_SVM) \
@@ -38,5 +39,7 @@ void feature_names(uint64_t mask, uint32_t vendors, char *text, size_t bytes);
 // What of the CPU is left for guests when a backend's controls and the options have been looked at; set by its probe.
 struct guest_features {
 	bool rdtscp; // RDTSCP and RDPID
+	const char
+	    *unpaged_lacks; // what a guest needs whose CR0.PE or PG is 0 and the CPU has not; NULL: nothing
 };
 extern struct guest_features guest_features;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Loads a guest's kernel and initrd by kernel/load and gives vCPU 0 the state it asks for.
 #include "arch/x86/guest/acpi_tables.h"
+#include "arch/x86/guest/feature.h"
 #include "arch/x86/guest/ops.h"
 #include "arch/x86/guest/vcpu.h"
 #include "kernel/bootfile.h"
@@ -134,6 +135,13 @@ int arch_vm_load(struct vm *vm, struct arch_why *why) {
 	if (err < 0) {
 		fmt_print(why->text, sizeof why->text, "%s", load_why.text);
 		return err;
+	}
+	if ((entry.cr0 & CR0_PG) == 0 && guest_features.unpaged_lacks != NULL) {
+		fmt_print(why->text, sizeof why->text, "\"%s\" (%s) starts %s: the CPU lacks the %s",
+		          vm->config->kernel, load_kind_name(entry.kind),
+		          entry.mode == LOAD_MODE_REAL ? "in real mode" : "without paging",
+		          guest_features.unpaged_lacks);
+		return -ERR_UNSUP;
 	}
 	entry_state(vm->vcpu[0], &entry);
 	return 0;

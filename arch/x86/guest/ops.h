@@ -12,6 +12,8 @@ struct vendor_ops {
 	const char *name;
 	// CPU and firmware allow it; else a line that names the missing control or the lock.
 	int (*probe)(struct arch_why *why);
+	// What of the CPU it uses, for the log; after probe.
+	void (*describe)(char *text, size_t bytes);
 	// Turns it on for the CPU it runs on.
 	int (*cpu_enable)(struct arch_why *why);
 	void (*cpu_disable)(void);

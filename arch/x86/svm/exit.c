@@ -87,9 +87,12 @@ static void decode_nested_fault(const struct vmcb *v, struct exit *x) {
 }
 
 // MOV to and from control and debug registers: with decode assists the operand is told.
-static void decode_register_access(const struct vmcb *v, struct exit *x) {
+static void decode_register_access(struct vmcb *v, struct exit *x) {
 	uint64_t code = v->exit_code;
 	bool debug = code >= SVM_EXIT_DR_READ;
+	// Not every CPU exits before a MOV to CR0 has changed LMA (docs/QUIRKS.md), which is LME and PG.
+	bool lma = (v->efer & EFER_LME) != 0 && (v->cr0 & CR0_PG) != 0;
+	v->efer = (v->efer & ~EFER_LMA) | (lma ? EFER_LMA : 0);
 	x->kind = debug ? EXIT_DR_ACCESS : EXIT_CR_ACCESS;
 	x->cr.reg = (uint8_t)(code & 0xf);
 	x->cr.write = (code & 0x10) != 0;
@@ -120,7 +123,7 @@ static __cold void decode_exception(struct vcpu *vcpu, const struct vmcb *v, str
 	x->exception.address = v->exit_info2;
 }
 
-static void decode_other(struct vcpu *vcpu, const struct vmcb *v, struct exit *x) {
+static void decode_other(struct vcpu *vcpu, struct vmcb *v, struct exit *x) {
 	uint64_t code = v->exit_code;
 	if (code < SVM_EXIT_EXCEPTION)
 		decode_register_access(v, x);

@@ -31,6 +31,7 @@ static void debug_pending_set(struct vcpu *vcpu, uint64_t dr6_bits) {
 const struct vendor_ops svm_ops = {
     .name = "SVM",
     .probe = svm_probe,
+    .describe = svm_describe,
     .cpu_enable = svm_cpu_enable,
     .cpu_disable = svm_cpu_disable,
     .nested_format = nested_format,

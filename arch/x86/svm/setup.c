@@ -54,6 +54,12 @@ int svm_probe(struct arch_why *why) {
 	return 0;
 }
 
+void svm_describe(char *text, size_t bytes) {
+	fmt_print(text, bytes, "%u ASIDs, NPT 4K 2M%s%s%s%s%s", svm_caps.asids, svm_caps.npt_1g ? " 1G" : "",
+	          svm_caps.next_rip ? ", next RIP" : "", svm_caps.flush_asid ? ", flush by ASID" : "",
+	          svm_caps.decode ? ", decode assists" : "", guest_features.rdtscp ? ", RDTSCP" : "");
+}
+
 // MSRPM: two bits an MSR, read then write, in three ranges of 8192 MSRs (APM vol. 2, 15.11).
 static bool msrpm_bit(uint32_t msr, uint32_t *bit) {
 	static const struct {

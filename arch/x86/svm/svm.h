@@ -34,6 +34,7 @@ static inline struct vmcb *vmcb_of(const struct vcpu *vcpu) { return vcpu->arch-
 
 // setup.c
 __cold int svm_probe(struct arch_why *why);
+__cold void svm_describe(char *text, size_t bytes);
 __cold int svm_cpu_enable(struct arch_why *why);
 __cold void svm_cpu_disable(void);
 uint64_t svm_host_vmcb_pa(void);

@@ -14,6 +14,7 @@ static void vm_destroy_nothing(struct vm *vm __unused_arg) {}
 const struct vendor_ops vmx_ops = {
     .name = "VMX",
     .probe = vmx_probe,
+    .describe = vmx_describe,
     .cpu_enable = vmx_cpu_enable,
     .cpu_disable = vmx_cpu_disable,
     .nested_format = nested_format,

@@ -18,94 +18,109 @@ struct vmx_caps vmx_caps;
 
 static hpa_t io_bitmap, msr_bitmap;
 
-// ---- control words ------------------------------------------------------------------------------------------
+// ---- what the CPU can do ------------------------------------------------------------------------------------
 
-enum control_word { WORD_PIN, WORD_PROC, WORD_PROC2, WORD_EXIT, WORD_ENTRY, WORDS };
-
-// Without these the backend does not run. `name` is the manual's.
-static const struct {
-	enum control_word word;
-	uint32_t bit;
-	const char *name;
-} needed[] = {
-    {WORD_PIN, VMX_PIN_EXTERNAL_INTERRUPT, "external-interrupt exiting"},
-    {WORD_PIN, VMX_PIN_NMI, "NMI exiting"},
-    {WORD_PIN, VMX_PIN_VIRTUAL_NMI, "virtual NMIs"},
-    {WORD_PROC, VMX_PROC_SECONDARY, "secondary processor-based controls"},
-    {WORD_PROC, VMX_PROC_TSC_OFFSET, "TSC offsetting"},
-    {WORD_PROC, VMX_PROC_HLT, "HLT exiting"},
-    {WORD_PROC, VMX_PROC_MWAIT, "MWAIT exiting"},
-    {WORD_PROC, VMX_PROC_MONITOR, "MONITOR exiting"},
-    {WORD_PROC, VMX_PROC_RDPMC, "RDPMC exiting"},
-    {WORD_PROC, VMX_PROC_CR8_LOAD, "CR8-load exiting"},
-    {WORD_PROC, VMX_PROC_CR8_STORE, "CR8-store exiting"},
-    {WORD_PROC, VMX_PROC_IO_BITMAP, "I/O bitmaps"},
-    {WORD_PROC, VMX_PROC_MSR_BITMAP, "MSR bitmaps"},
-    {WORD_PROC2, VMX_PROC2_EPT, "extended page tables (EPT)"},
-    {WORD_PROC2, VMX_PROC2_UNRESTRICTED, "unrestricted guest"},
-    {WORD_PROC2, VMX_PROC2_WBINVD, "WBINVD exiting"},
-    {WORD_EXIT, VMX_EXIT_SAVE_DEBUG, "save debug controls"},
-    {WORD_EXIT, VMX_EXIT_HOST_64, "host address-space size"},
-    {WORD_EXIT, VMX_EXIT_LOAD_PAT, "load IA32_PAT on exit"},
-    {WORD_EXIT, VMX_EXIT_LOAD_EFER, "load IA32_EFER on exit"},
-    {WORD_ENTRY, VMX_ENTRY_LOAD_DEBUG, "load debug controls"},
-    {WORD_ENTRY, VMX_ENTRY_IA32E, "IA-32e mode guest"},
-    {WORD_ENTRY, VMX_ENTRY_LOAD_PAT, "load IA32_PAT on entry"},
-    {WORD_ENTRY, VMX_ENTRY_LOAD_EFER, "load IA32_EFER on entry"},
-};
-// Turned on and off while a guest runs; have to be there, but not set.
-static const struct {
-	enum control_word word;
-	uint32_t bits;
-} dynamic[] = {
-    {WORD_PROC, VMX_PROC_INTERRUPT_WINDOW | VMX_PROC_NMI_WINDOW},
-    {WORD_ENTRY, VMX_ENTRY_IA32E},
-};
-// Set where the CPU has them.
-static const struct {
-	enum control_word word;
-	uint32_t bit;
-	enum feature feature;
-} wished[] = {
-    {WORD_PROC2, VMX_PROC2_RDTSCP, FEATURE_RDTSCP},
-    {WORD_PROC2, VMX_PROC2_VPID, FEATURE_VPID},
-};
-
-// The MSR's high half has the bits that may be 1, the low half those that must be (appendix A.3). The TRUE_ ones
-// let go of some that older CPUs always set, CR3 exits among them.
-static uint64_t allowed(enum control_word word) {
-	static const uint32_t plain[WORDS] = {MSR_VMX_PIN, MSR_VMX_PROC, MSR_VMX_PROC2, MSR_VMX_EXIT,
-	                                      MSR_VMX_ENTRY};
-	static const uint32_t true_[WORDS] = {MSR_VMX_TRUE_PIN, MSR_VMX_TRUE_PROC, MSR_VMX_PROC2,
-	                                      MSR_VMX_TRUE_EXIT, MSR_VMX_TRUE_ENTRY};
-	// The secondary controls exist where the primary ones have their activation bit.
-	if (word == WORD_PROC2 && (rdmsr(MSR_VMX_PROC) >> 32 & VMX_PROC_SECONDARY) == 0) return 0;
-	return rdmsr((rdmsr(MSR_VMX_BASIC) & VMX_BASIC_TRUE_CONTROLS) != 0 ? true_[word] : plain[word]);
+static void cpu_read(struct vmx_cpu *cpu) {
+	static const uint16_t plain[VMX_WORDS] = {MSR_VMX_PIN, MSR_VMX_PROC, MSR_VMX_PROC2, MSR_VMX_EXIT,
+	                                          MSR_VMX_ENTRY};
+	static const uint16_t true_[VMX_WORDS] = {MSR_VMX_TRUE_PIN, MSR_VMX_TRUE_PROC, MSR_VMX_PROC2,
+	                                          MSR_VMX_TRUE_EXIT, MSR_VMX_TRUE_ENTRY};
+	cpu->basic = rdmsr(MSR_VMX_BASIC);
+	cpu->misc = rdmsr(MSR_VMX_MISC);
+	cpu->cr0_fixed0 = rdmsr(MSR_VMX_CR0_FIXED0);
+	cpu->cr0_fixed1 = rdmsr(MSR_VMX_CR0_FIXED1);
+	cpu->cr4_fixed0 = rdmsr(MSR_VMX_CR4_FIXED0);
+	cpu->cr4_fixed1 = rdmsr(MSR_VMX_CR4_FIXED1);
+	// The MSR's high half has the bits that may be 1, the low half those that must be (appendix A.3). The TRUE_
+	// ones let go of some that older CPUs always set, CR3 exits among them.
+	const uint16_t *msr = (cpu->basic & VMX_BASIC_TRUE_CONTROLS) != 0 ? true_ : plain;
+	for (unsigned w = 0; w < VMX_WORDS; w++) {
+		// The secondary controls exist where the primary ones have their activation bit, the EPT ones likewise.
+		if (w == VMX_PROC2 && (cpu->may[VMX_PROC] & VMX_PROC_SECONDARY) == 0) continue;
+		uint64_t value = rdmsr(msr[w]);
+		cpu->must[w] = (uint32_t)value;
+		cpu->may[w] = (uint32_t)(value >> 32);
+	}
+	if ((cpu->may[VMX_PROC2] & (VMX_PROC2_EPT | VMX_PROC2_VPID)) != 0)
+		cpu->ept_vpid = rdmsr(MSR_VMX_EPT_VPID);
 }
 
-// The name of a needed control this CPU lacks, or NULL with all words set.
-static const char *controls_compute(uint32_t words[static WORDS]) {
-	uint64_t can[WORDS];
-	for (unsigned w = 0; w < WORDS; w++) {
-		can[w] = allowed((enum control_word)w);
-		words[w] = (uint32_t)can[w];
+// ---- control words ------------------------------------------------------------------------------------------
+
+// What a control is to the backend. A feature of several controls is there with all of them.
+enum need {
+	SET,    // without it the backend does not run
+	LATER,  // neither, but it is turned on and off while a guest runs
+	WANTED, // set where the CPU has it
+	OFFER,  // known to be there; who needs it sets it
+};
+
+#define FEATURE_NONE 63u
+_Static_assert((unsigned)FEATURE_COUNT <= FEATURE_NONE, "a number of no feature");
+// `name` is the manual's.
+// clang-format off
+#define CONTROL(word, bit, need, feature, name) {VMX_##word, need, FEATURE_##feature, VMX_##word##_##bit, name}
+static const struct {
+	uint8_t word, need, feature;
+	uint32_t bit;
+	const char *name;
+} controls[] = {
+	CONTROL(PIN, EXTERNAL_INTERRUPT, SET, NONE, "external-interrupt exiting"),
+	CONTROL(PIN, NMI, SET, NONE, "NMI exiting"),
+	CONTROL(PIN, VIRTUAL_NMI, SET, NONE, "virtual NMIs"),
+	CONTROL(PROC, SECONDARY, SET, NONE, "secondary processor-based controls"),
+	CONTROL(PROC, TSC_OFFSET, SET, NONE, "TSC offsetting"),
+	CONTROL(PROC, HLT, SET, NONE, "HLT exiting"),
+	CONTROL(PROC, MWAIT, SET, NONE, "MWAIT exiting"),
+	CONTROL(PROC, MONITOR, SET, NONE, "MONITOR exiting"),
+	CONTROL(PROC, RDPMC, SET, NONE, "RDPMC exiting"),
+	CONTROL(PROC, CR8_LOAD, SET, NONE, "CR8-load exiting"),
+	CONTROL(PROC, CR8_STORE, SET, NONE, "CR8-store exiting"),
+	CONTROL(PROC, IO_BITMAP, SET, NONE, "I/O bitmaps"),
+	CONTROL(PROC, MSR_BITMAP, SET, NONE, "MSR bitmaps"),
+	CONTROL(PROC, INTERRUPT_WINDOW, LATER, NONE, "interrupt-window exiting"),
+	CONTROL(PROC, NMI_WINDOW, LATER, NONE, "NMI-window exiting"),
+	CONTROL(PROC2, EPT, SET, NONE, "extended page tables (EPT)"),
+	CONTROL(PROC2, WBINVD, SET, NONE, "WBINVD exiting"),
+	CONTROL(EXIT, SAVE_DEBUG, SET, NONE, "save debug controls"),
+	CONTROL(EXIT, HOST_64, SET, NONE, "host address-space size"),
+	CONTROL(ENTRY, LOAD_DEBUG, SET, NONE, "load debug controls"),
+	CONTROL(ENTRY, IA32E, LATER, NONE, "IA-32e mode guest"),
+	CONTROL(EXIT, LOAD_PAT, SET, NONE, "load IA32_PAT on exit"),
+	CONTROL(ENTRY, LOAD_PAT, SET, NONE, "load IA32_PAT on entry"),
+	CONTROL(EXIT, LOAD_EFER, SET, NONE, "load IA32_EFER on exit"),
+	CONTROL(ENTRY, LOAD_EFER, SET, NONE, "load IA32_EFER on entry"),
+	CONTROL(PROC2, VPID, WANTED, VPID, "VPID"),
+	CONTROL(PROC2, UNRESTRICTED, WANTED, UNRESTRICTED, "unrestricted guest"),
+	CONTROL(PROC2, RDTSCP, WANTED, RDTSCP, "RDTSCP"),
+};
+// clang-format on
+
+static bool has(const struct vmx_cpu *cpu, unsigned row) {
+	return (cpu->may[controls[row].word] & controls[row].bit) != 0;
+}
+
+// The words that follow from the table and the option off=. Returns the name of a control that this CPU lacks, or NULL.
+static const char *controls_choose(struct vmx_caps *caps) {
+	uint64_t missing = 0; // features
+	for (unsigned w = 0; w < VMX_WORDS; w++) caps->control[w] = caps->cpu.must[w];
+	for (unsigned i = 0; i < array_count(controls); i++) {
+		if (has(&caps->cpu, i)) continue;
+		if (controls[i].need <= LATER) return controls[i].name;
+		missing |= BIT64(controls[i].feature);
 	}
-	for (unsigned i = 0; i < array_count(wished); i++)
-		if (!feature_off(wished[i].feature))
-			words[wished[i].word] |= wished[i].bit & (uint32_t)(can[wished[i].word] >> 32);
-	for (unsigned i = 0; i < array_count(needed); i++) {
-		if ((can[needed[i].word] >> 32 & needed[i].bit) == 0) return needed[i].name;
-		words[needed[i].word] |= needed[i].bit;
-	}
-	for (unsigned i = 0; i < array_count(dynamic); i++) {
-		if ((~(can[dynamic[i].word] >> 32) & dynamic[i].bits) != 0) return "interrupt and NMI windows";
-		words[dynamic[i].word] &= ~dynamic[i].bits;
+	for (unsigned i = 0; i < array_count(controls); i++) {
+		if ((missing >> controls[i].feature & 1) != 0 || feature_off((enum feature)controls[i].feature))
+			continue;
+		caps->usable[controls[i].word] |= controls[i].bit;
+		if (controls[i].need == SET || controls[i].need == WANTED)
+			caps->control[controls[i].word] |= controls[i].bit;
 	}
 	return NULL;
 }
 
-static const char *ept_compute(struct vmx_caps *caps) {
-	uint64_t ept = rdmsr(MSR_VMX_EPT_VPID);
+static const char *ept_choose(struct vmx_caps *caps) {
+	uint64_t ept = caps->cpu.ept_vpid;
 	const uint64_t need = VMX_EPT_CAP_WALK_4 | VMX_EPT_CAP_WB | VMX_EPT_CAP_INVEPT | VMX_EPT_CAP_INVEPT_ALL;
 	if ((ept & need) != need) return "EPT with four levels, write-back walks and INVEPT";
 	caps->invept_single = (ept & VMX_EPT_CAP_INVEPT_SINGLE) != 0;
@@ -113,14 +128,15 @@ static const char *ept_compute(struct vmx_caps *caps) {
 	caps->ept_1g = (ept & VMX_EPT_CAP_1G) != 0 && !feature_off(FEATURE_EPT_1G);
 	caps->ept_2m = (ept & VMX_EPT_CAP_2M) != 0 && !feature_off(FEATURE_EPT_2M);
 	// VPIDs are only worth it when they can be flushed; without them every transition flushes.
-	caps->vpid = (caps->proc2 & VMX_PROC2_VPID) != 0 && (ept & VMX_VPID_CAP_INVVPID) != 0 &&
-	             (ept & VMX_VPID_CAP_ALL) != 0;
-	if (!caps->vpid) caps->proc2 &= ~VMX_PROC2_VPID;
+	const uint64_t invvpid = VMX_VPID_CAP_INVVPID | VMX_VPID_CAP_ALL;
+	if ((ept & invvpid) != invvpid) caps->control[VMX_PROC2] &= ~VMX_PROC2_VPID;
+	caps->vpid = (caps->control[VMX_PROC2] & VMX_PROC2_VPID) != 0;
 	caps->invvpid_single = (ept & VMX_VPID_CAP_SINGLE) != 0;
 	return NULL;
 }
 
 int vmx_probe(struct arch_why *why) {
+	struct vmx_caps *caps = &vmx_caps;
 	if (!features.vmx) {
 		fmt_print(why->text, sizeof why->text, "CPU \"%s\" has no VMX", features.brand);
 		return -ERR_UNSUP;
@@ -134,29 +150,32 @@ int vmx_probe(struct arch_why *why) {
 		          (unsigned long long)control);
 		return -ERR_UNSUP;
 	}
-	uint32_t words[WORDS];
-	const char *lacks = controls_compute(words);
-	if (lacks == NULL) {
-		vmx_caps = (struct vmx_caps){
-		    .revision = (uint32_t)(rdmsr(MSR_VMX_BASIC) & VMX_BASIC_REVISION_MASK),
-		    .pin = words[WORD_PIN],
-		    .proc = words[WORD_PROC],
-		    .proc2 = words[WORD_PROC2],
-		    .exit = words[WORD_EXIT],
-		    .entry = words[WORD_ENTRY],
-		    // Unrestricted guest frees PE and PG (26.3.1.1 "Checks on Guest Control Registers").
-		    .cr0_fixed = rdmsr(MSR_VMX_CR0_FIXED0) & ~(CR0_PE | CR0_PG),
-		    .cr4_fixed = rdmsr(MSR_VMX_CR4_FIXED0),
-		};
-		lacks = ept_compute(&vmx_caps);
+	cpu_read(&caps->cpu);
+	const char *lacks = controls_choose(caps);
+	if (lacks == NULL) lacks = ept_choose(caps);
+	if (lacks != NULL) {
+		fmt_print(why->text, sizeof why->text, "CPU \"%s\" has VMX but not what a guest needs here: %s",
+		          features.brand, lacks);
+		return -ERR_UNSUP;
 	}
-	if (lacks == NULL) {
-		guest_features.rdtscp = features.rdtscp && (vmx_caps.proc2 & VMX_PROC2_RDTSCP) != 0;
-		return 0;
-	}
-	fmt_print(why->text, sizeof why->text, "CPU \"%s\" has VMX but not what a guest needs here: %s",
-	          features.brand, lacks);
-	return -ERR_UNSUP;
+	guest_features.rdtscp = features.rdtscp && (caps->control[VMX_PROC2] & VMX_PROC2_RDTSCP) != 0;
+	caps->cr0_fixed = caps->cpu.cr0_fixed0;
+	caps->cr4_fixed = caps->cpu.cr4_fixed0;
+	// Unrestricted guest frees PE and PG (26.3.1.1 "Checks on Guest Control Registers").
+	if ((caps->control[VMX_PROC2] & VMX_PROC2_UNRESTRICTED) != 0)
+		caps->cr0_fixed &= ~(CR0_PE | CR0_PG);
+	else
+		guest_features.unpaged_lacks = "VMX control \"unrestricted guest\"";
+	return 0;
+}
+
+void vmx_describe(char *text, size_t bytes) {
+	const struct vmx_caps *caps = &vmx_caps;
+	size_t at = fmt_print(text, bytes, "revision %#x, EPT 4K%s%s%s", vmx_revision(),
+	                      caps->ept_2m ? " 2M" : "", caps->ept_1g ? " 1G" : "", caps->ept_ad ? " A/D" : "");
+	for (unsigned i = 0; i < array_count(controls) && at < bytes; i++)
+		if (controls[i].need >= WANTED && (caps->usable[controls[i].word] & controls[i].bit) != 0)
+			at += fmt_print(text + at, bytes - at, ", %s", controls[i].name);
 }
 
 // ---- permission maps ----------------------------------------------------------------------------------------
@@ -213,10 +232,11 @@ int vmx_cpu_enable(struct arch_why *why) {
 		return err;
 	}
 	unlock();
-	put_le32(frame_ptr(region), vmx_caps.revision);
+	put_le32(frame_ptr(region), vmx_revision());
 	// VMXON faults unless the fixed bits are as it wants them (SDM vol. 3, 23.8).
-	write_cr0((read_cr0() | rdmsr(MSR_VMX_CR0_FIXED0)) & rdmsr(MSR_VMX_CR0_FIXED1));
-	write_cr4((read_cr4() | vmx_caps.cr4_fixed | CR4_VMXE) & rdmsr(MSR_VMX_CR4_FIXED1));
+	const struct vmx_cpu *cpu = &vmx_caps.cpu;
+	write_cr0((read_cr0() | cpu->cr0_fixed0) & cpu->cr0_fixed1);
+	write_cr4((read_cr4() | cpu->cr4_fixed0 | CR4_VMXE) & cpu->cr4_fixed1);
 	if (!vmx_vmxon(region.v)) {
 		memory_pool_pages_free(region, 1);
 		write_cr4(read_cr4() & ~CR4_VMXE);

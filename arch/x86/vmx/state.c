@@ -122,6 +122,9 @@ void vmx_cr0_set(struct vcpu *vcpu, uint64_t cr0) {
 	struct vmx_vcpu *vmx = vmx_of(vcpu);
 	vmx_select(vcpu);
 	vmx->cr0_shadow = cr0 | CR0_ET;
+	// Without unrestricted guest there is no entry with PE or PG clear; until then the guest may change its mind.
+	vmx->deferred &= ~(uint32_t)VMX_DEFERRED_MODE;
+	if ((~vmx->cr0_shadow & vmx_caps.cr0_fixed & (CR0_PE | CR0_PG)) != 0) vmx->deferred |= VMX_DEFERRED_MODE;
 	vmcs_writen(VMCS_CR0_SHADOW, vmx->cr0_shadow);
 	// CD and NW stay out of the hardware: they would slow or confuse memory that is known to be coherent.
 	vmcs_writen(VMCS_GUEST_CR0, (vmx->cr0_shadow & ~(CR0_CD | CR0_NW)) | vmx_caps.cr0_fixed);

@@ -4,6 +4,7 @@
 
 #include "arch/x86/cpu/insn.h"
 #include "arch/x86/guest/cr.h"
+#include "arch/x86/guest/feature.h"
 #include "kernel/lib/assert.h"
 #include "kernel/lib/panic.h"
 #include "kernel/lib/string.h"
@@ -59,11 +60,18 @@ static void translations_flush(struct vcpu *vcpu) {
 	}
 }
 
+// A request follows, so the entry is called off.
+static __cold void mode_refuse(struct vcpu *vcpu) {
+	vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "CR0 %#llx without paging needs the %s",
+	               (unsigned long long)vmx_of(vcpu)->cr0_shadow, guest_features.unpaged_lacks);
+}
+
 void vmx_prepare(struct vcpu *vcpu) {
 	struct vmx_vcpu *vmx = vmx_of(vcpu);
 	uint32_t deferred = vmx->deferred;
 	vmx->deferred = 0;
 	vmx_select(vcpu);
+	if (unlikely((deferred & VMX_DEFERRED_MODE) != 0)) mode_refuse(vcpu);
 	if ((deferred & VMX_DEFERRED_TSC) != 0) vmcs_write64(VMCS_TSC_OFFSET, vmx->tsc_offset);
 	if ((deferred & VMX_DEFERRED_VPID) != 0) vpid_take(vmx);
 	if ((deferred & (VMX_DEFERRED_FLUSH | VMX_DEFERRED_VPID)) != 0) translations_flush(vcpu);
@@ -171,7 +179,7 @@ int vmx_vcpu_create(struct vcpu *vcpu) {
 		memory_object_free(vmx, sizeof *vmx);
 		return err;
 	}
-	put_le32(frame_ptr(page), vmx_caps.revision);
+	put_le32(frame_ptr(page), vmx_revision());
 	vcpu->arch->vendor = vmx;
 	vcpu->arch->enter_pa = page.v;
 	vmcs_clear(vcpu);
@@ -212,10 +220,10 @@ static const struct field_value state_fields[] = {
 
 static void controls_set(struct vcpu *vcpu) {
 	struct vmx_vcpu *vmx = vmx_of(vcpu);
-	field_set(VMCS_PIN_CONTROLS, vmx_caps.pin);
+	field_set(VMCS_PIN_CONTROLS, vmx_caps.control[VMX_PIN]);
 	field_set(VMCS_PROC_CONTROLS, vmx->proc);
-	field_set(VMCS_PROC2_CONTROLS, vmx_caps.proc2);
-	field_set(VMCS_EXIT_CONTROLS, vmx_caps.exit);
+	field_set(VMCS_PROC2_CONTROLS, vmx_caps.control[VMX_PROC2]);
+	field_set(VMCS_EXIT_CONTROLS, vmx_caps.control[VMX_EXIT]);
 	field_set(VMCS_ENTRY_CONTROLS, vmx->entry);
 	field_set(VMCS_IO_BITMAP_A, vmx_io_bitmap_pa());
 	field_set(VMCS_IO_BITMAP_B, vmx_io_bitmap_pa() + PAGE_BYTES);
@@ -237,8 +245,8 @@ void vmx_vcpu_reset(struct vcpu *vcpu) {
 	    .nested_flushed = GENERATION_NONE,
 	    .tsc_offset = vcpu->vm->tsc_offset,
 	    .deferred = VMX_DEFERRED_VPID,
-	    .proc = vmx_caps.proc,
-	    .entry = vmx_caps.entry,
+	    .proc = vmx_caps.control[VMX_PROC],
+	    .entry = vmx_caps.control[VMX_ENTRY],
 	    .dr6 = DR6_FIXED,
 	    .cr4_owned = CR4_OWNED & cr4_allowed(vcpu),
 	    .cpu = vmx->cpu,

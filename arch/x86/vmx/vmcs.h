@@ -234,7 +234,7 @@ enum vmx_msr {
 	MSR_VMX_TRUE_ENTRY = 0x490,
 	MSR_VMX_VMFUNC = 0x491,
 };
-#define VMX_BASIC_REVISION_MASK UINT64_C(0x7fffffff)
+#define VMX_BASIC_REVISION_MASK UINT32_C(0x7fffffff)
 #define VMX_REVISION_SHADOW BIT64(31) // in a VMCS: a shadow VMCS
 #define VMX_BASIC_TRUE_CONTROLS BIT64(55)
 #define VMX_BASIC_ANY_ERROR BIT64(56) // an exception may come with or without an error code

@@ -10,11 +10,21 @@
 #include "arch/x86/vmx/insn.h"
 #include "arch/x86/vmx/vmcs.h"
 
-// What the CPUs can do and the control words that follow from it; the same on all of them, set at probe.
+enum vmx_word { VMX_PIN, VMX_PROC, VMX_PROC2, VMX_EXIT, VMX_ENTRY, VMX_WORDS };
+
+// What the capability MSRs say (SDM vol. 3, appendix A); 0 where the CPU has no such MSR.
+struct vmx_cpu {
+	uint64_t basic, misc, ept_vpid;
+	uint64_t cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
+	uint32_t must[VMX_WORDS], may[VMX_WORDS]; // bits of the control words that must, that may be 1
+};
+
+// What the CPUs can do and what follows from it; the same on all of them, set at probe.
 struct vmx_caps {
-	uint32_t revision; // first word of a VMXON region and of a VMCS
-	uint32_t pin, proc, proc2, exit, entry;
-	uint64_t cr0_fixed; // bits of CR0 and CR4 that must be 1 in VMX operation; for guests without PE and PG
+	struct vmx_cpu cpu;
+	uint32_t usable[VMX_WORDS];  // the controls we know that it has and no option turned off
+	uint32_t control[VMX_WORDS]; // those that every VMCS starts with, and what must be 1
+	uint64_t cr0_fixed;          // bits of a guest's CR0 and CR4 that must be 1
 	uint64_t cr4_fixed;
 	bool vpid; // used, and INVVPID with it
 	bool invvpid_single;
@@ -22,6 +32,8 @@ struct vmx_caps {
 	bool ept_ad, ept_1g, ept_2m;
 };
 extern struct vmx_caps vmx_caps;
+// First word of a VMXON region and of a VMCS.
+static inline uint32_t vmx_revision(void) { return vmx_caps.cpu.basic & VMX_BASIC_REVISION_MASK; }
 
 // MSRs that stay in the hardware while the guest runs and after its exits: the hypervisor uses none of them.
 enum vmx_live_msr { LIVE_STAR, LIVE_LSTAR, LIVE_CSTAR, LIVE_SFMASK, LIVE_KERNEL_GS_BASE, LIVE_MSRS };
@@ -32,6 +44,7 @@ enum vmx_deferred {
 	VMX_DEFERRED_FLUSH = 1 << 1,  // the guest's translations are stale
 	VMX_DEFERRED_VPID = 1 << 2,   // it has no VPID of this CPU
 	VMX_DEFERRED_SELECT = 1 << 3, // another VMCS was made current meanwhile
+	VMX_DEFERRED_MODE = 1 << 4,   // a mode that the CPU does not run
 };
 
 #define VMX_CPU_NONE UINT32_MAX
@@ -71,6 +84,7 @@ static inline void vmx_select(const struct vcpu *vcpu) {
 
 // setup.c
 __cold int vmx_probe(struct arch_why *why);
+__cold void vmx_describe(char *text, size_t bytes);
 __cold int vmx_cpu_enable(struct arch_why *why);
 __cold void vmx_cpu_disable(void);
 uint64_t vmx_io_bitmap_pa(void); // two pages, A and B

@@ -15,8 +15,8 @@ WARM_C := mm/gmem.c kernel/vm.c kernel/lib/string.c $(addprefix drivers/vdev/,vl
 OPT = -Oz
 $(HOT_C:%.c=$(BUILD)/kernel/%.o): OPT = -O2 -falign-functions=1 -falign-jumps=1 -falign-loops=1 -falign-labels=1
 $(WARM_C:%.c=$(BUILD)/kernel/%.o): OPT = -Os
-# Link-time optimisation takes a tenth off every exit and 4 KiB off the text. What the compiler calls by itself, and
-# the stack protector, stay out of it.
+# Link-time optimisation takes a tenth off every exit and 4 KiB off the text, in one partition, which shares more than
+# several do. What the compiler calls by itself, and the stack protector, stay out of it.
 LTO = -flto
 $(addprefix $(BUILD)/kernel/kernel/,lib/string.o lib/rt.o panic.o): LTO =
 KERNEL_OBJ := $(KERNEL_C:%.c=$(BUILD)/kernel/%.o) $(KERNEL_ASM:%.asm=$(BUILD)/kernel/%.asm.o)
@@ -48,7 +48,7 @@ $(BUILD)/gen/dsdt.c: $(BUILD)/gen/dsdt.aml tools/bin2c.py
 
 # Linked twice: the first image gives the symbol table (behind the text, so no function moves) of the second.
 KERNEL_LD := arch/x86/cpu/kernel.ld
-KERNEL_LINK = $(CC) $(KERNEL_CFLAGS) -flto=2 -Wno-maybe-uninitialized -nostdlib -static -Wl,--gc-sections \
+KERNEL_LINK = $(CC) $(KERNEL_CFLAGS) -flto=2 -flto-partition=one -Wno-maybe-uninitialized -nostdlib -static -Wl,--gc-sections \
 	-Wl,-z,max-page-size=4096 -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,--build-id=none \
 	-T $(KERNEL_LD) $(KERNEL_OBJ)
 

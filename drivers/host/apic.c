@@ -3,6 +3,7 @@
 // index, SDM vol. 3 table 11-6). The mode is chosen once and is the same on every CPU.
 #include "drivers/host/apic.h"
 
+#include "arch/x86/cpu/cpuid.h"
 #include "arch/x86/cpu/features.h"
 #include "arch/x86/cpu/insn.h"
 #include "arch/x86/cpu/mmio.h"
@@ -87,11 +88,13 @@ static void apic_write(enum apic_reg reg, uint32_t value) {
 
 // ---- enabling ----------------------------------------------------------------------------------------------
 
+static bool apic_told(void) { return (cpuid(CPUID_FEATURES, 0).edx & CPUID1_EDX_APIC) != 0; }
+
 int apic_init(hpa_t base) {
-	if (!(cpuid(1, 0).edx & BIT32(9))) { // CPUID.1:EDX.APIC; 0 as well while APIC_BASE disables it
+	if (!apic_told()) { // 0 as well while APIC_BASE disables it
 		if (!(rdmsr(MSR_APIC_BASE) & APIC_BASE_ENABLE))
 			wrmsr(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) | APIC_BASE_ENABLE);
-		if (!(cpuid(1, 0).edx & BIT32(9))) return -ERR_UNSUP;
+		if (!apic_told()) return -ERR_UNSUP;
 	}
 	apic.x2apic = features.x2apic;
 	// Where it really is, said by the CPU; what the tables say is only a hint.

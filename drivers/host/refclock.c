@@ -2,6 +2,8 @@
 // HPET, PM timer and PIT as reference clocks, best first.
 #include "drivers/host/refclock.h"
 
+#include "arch/x86/cpu/cpuid.h"
+#include "arch/x86/cpu/features.h"
 #include "arch/x86/cpu/insn.h"
 #include "arch/x86/cpu/mmio.h"
 #include "drivers/host/hostio.h"
@@ -100,8 +102,6 @@ int pit_init(struct refclock *clock) {
 
 // ---- this machine's TSC ------------------------------------------------------------------------------------
 
-#define CPUID_TSC_CRYSTAL 0x15u
-
 static uint64_t tsc_read(void *ctx) {
 	(void)ctx;
 	return rdtsc();
@@ -109,7 +109,7 @@ static uint64_t tsc_read(void *ctx) {
 
 // SDM vol. 2, CPUID leaf 15h: crystal * EBX / EAX; 0 when the leaf or its crystal is not given.
 static uint64_t nominal_khz(void) {
-	if (cpuid(0, 0).eax < CPUID_TSC_CRYSTAL) return 0;
+	if (features.max_basic < CPUID_TSC_CRYSTAL) return 0;
 	const struct cpuid_regs r = cpuid(CPUID_TSC_CRYSTAL, 0);
 	if (r.eax == 0 || r.ebx == 0 || r.ecx == 0) return 0;
 	return (uint64_t)r.ecx * r.ebx / r.eax / 1000;

@@ -12,10 +12,9 @@ struct cpu_features {
 	char brand[49];
 	uint32_t max_basic, max_extended;
 	uint8_t phys_bits, virt_bits;
-	bool vmx, svm;
-	bool x2apic, tsc_deadline, invariant_tsc, tsc_adjust, rdtscp;
-	bool xsave, xsaveopt, avx, fsgsbase, smep, smap, umip, pcid, nx, page_1g, la57, pge, arat;
-	bool rdrand, spec_ctrl, ibpb, arch_capabilities, hypervisor;
+	bool vmx, svm, hypervisor;
+	bool x2apic, tsc_deadline, invariant_tsc, rdtscp, mce, mca;
+	bool xsave, smep, smap, umip, nx, page_1g, pge, arch_capabilities;
 	uint64_t xcr0_mask;   // bits XCR0 may have set (CPUID 0xD)
 	uint32_t xsave_bytes; // largest XSAVE area for xcr0_mask; 512 without XSAVE
 };

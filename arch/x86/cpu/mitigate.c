@@ -3,6 +3,7 @@
 // "CPUID" leaf 7, vol. 4 table 2-2; AMD "Indirect Branch Control Extension", APM vol. 3 E.4.7 and E.4.17).
 #include "arch/x86/cpu/mitigate.h"
 
+#include "arch/x86/cpu/cpuid.h"
 #include "arch/x86/cpu/gdt.h"
 #include "arch/x86/cpu/insn.h"
 #include "arch/x86/cpu/regs.h"
@@ -12,7 +13,6 @@
 #define LEAF7_EDX_MD_CLEAR BIT32(10)
 #define LEAF7_EDX_L1D_FLUSH BIT32(28)
 #define LEAF7_EDX_SPEC_CTRL BIT32(26) // IBRS and IBPB
-#define EXT8_EBX_IBPB BIT32(12)
 #define EXT8_EBX_IBRS BIT32(14)
 #define EXT8_EBX_IBRS_ALWAYS BIT32(16)
 #define EXT21_EAX_AUTO_IBRS BIT32(8)
@@ -40,7 +40,7 @@ static uint32_t choose_intel(const struct mitigate_facts *f) {
 static uint32_t choose_amd(const struct mitigate_facts *f) {
 	const uint32_t always = EXT8_EBX_IBRS | EXT8_EBX_IBRS_ALWAYS;
 	uint32_t set = MITIGATE_LFENCE;
-	if ((f->ext8_ebx & EXT8_EBX_IBPB) != 0) set |= MITIGATE_IBPB;
+	if ((f->ext8_ebx & CPUID88_EBX_IBPB) != 0) set |= MITIGATE_IBPB;
 	if ((f->ext21_eax & EXT21_EAX_AUTO_IBRS) != 0)
 		set |= MITIGATE_AUTO_IBRS;
 	else if ((f->ext8_ebx & always) == always)
@@ -60,9 +60,10 @@ void mitigate_init(void) {
 	static const char *const name[MITIGATE_NAMES] = {"IBRS", "automatic IBRS", "serialising LFENCE",
 	                                                 "IBPB", "L1D flush",      "VERW"};
 	struct mitigate_facts facts = {.vendor = features.vendor};
-	if (features.max_basic >= 7) facts.leaf7_edx = cpuid(7, 0).edx;
-	if (features.max_extended >= 0x80000008u) facts.ext8_ebx = cpuid(0x80000008u, 0).ebx;
-	if (features.max_extended >= 0x80000021u) facts.ext21_eax = cpuid(0x80000021u, 0).eax;
+	if (features.max_basic >= CPUID_MORE_FEATURES) facts.leaf7_edx = cpuid(CPUID_MORE_FEATURES, 0).edx;
+	if (features.max_extended >= CPUID_EXT_SIZES) facts.ext8_ebx = cpuid(CPUID_EXT_SIZES, 0).ebx;
+	if (features.max_extended >= CPUID_EXT_MORE_FEATURES)
+		facts.ext21_eax = cpuid(CPUID_EXT_MORE_FEATURES, 0).eax;
 	if (features.arch_capabilities) (void)rdmsr_safe(MSR_ARCH_CAPABILITIES, &facts.arch_capabilities);
 	chosen = mitigate_choose(&facts);
 	uint64_t de_cfg;

@@ -145,7 +145,7 @@ static void vcpu_reset(struct vcpu *vcpu) {
 	struct arch_vcpu *arch = vcpu->arch;
 	memset(arch->gpr, 0, sizeof arch->gpr);
 	memset(arch->dr, 0, sizeof arch->dr);
-	arch->gpr[GPR_RDX] = cpuid(1, 0).eax; // family and model, SDM vol. 3, table 9-1
+	arch->gpr[GPR_RDX] = cpuid(CPUID_FEATURES, 0).eax; // family and model, SDM vol. 3, table 9-1
 	arch->exception.valid = false;
 	arch->irq_taken = arch->nmi_pending = false;
 	arch->cr0_cache = 0;

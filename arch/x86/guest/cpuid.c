@@ -16,16 +16,16 @@
 // What a guest may see of each feature word: works with general intercepts off, needs no state that is not
 // switched with the FPU area, and is no virtualisation feature (SDM vol. 2 "CPUID", APM vol. 3 appendix E).
 #define LEAF1_ECX                                                                                            \
-	(BIT32(0) /* SSE3 */ | BIT32(1) /* PCLMULQDQ */ | BIT32(9) /* SSSE3 */ | BIT32(12) /* FMA */ |           \
+	(BIT32(0) /* SSE3 */ | BIT32(1) /* PCLMULQDQ */ | BIT32(9) /* SSSE3 */ | CPUID1_ECX_FMA |                \
 	 BIT32(13) /* CX16 */ | BIT32(19) /* SSE4.1 */ | BIT32(20) /* SSE4.2 */ | BIT32(22) /* MOVBE */ |        \
-	 BIT32(23) /* POPCNT */ | BIT32(25) /* AES */ | CPUID1_ECX_XSAVE | CPUID1_ECX_AVX |                      \
-	 BIT32(29) /* F16C */ | BIT32(30) /* RDRAND */)
+	 BIT32(23) /* POPCNT */ | BIT32(25) /* AES */ | CPUID1_ECX_XSAVE | CPUID1_ECX_AVX | CPUID1_ECX_F16C |    \
+	 BIT32(30) /* RDRAND */)
 #define LEAF1_EDX                                                                                            \
 	(MASK64(9, 0) /* FPU VME DE PSE TSC MSR PAE MCE CX8 APIC */ |                                            \
 	 MASK64(17, 11) /* SEP MTRR PGE MCA CMOV PAT PSE36 */ | BIT32(19) /* CLFSH */ |                          \
 	 MASK64(26, 23) /* MMX FXSR SSE SSE2 */)
 #define LEAF7_EBX                                                                                            \
-	(CPUID7_EBX_FSGSBASE | BIT32(3) /* BMI1 */ | BIT32(5) /* AVX2 */ | BIT32(6) /* FDP_EXCPTN_ONLY */ |      \
+	(CPUID7_EBX_FSGSBASE | BIT32(3) /* BMI1 */ | CPUID7_EBX_AVX2 | BIT32(6) /* FDP_EXCPTN_ONLY */ |          \
 	 CPUID7_EBX_SMEP | BIT32(8) /* BMI2 */ | BIT32(9) /* ERMS */ | BIT32(13) /* no FPU CS/DS */ |            \
 	 MASK64(24, 16) /* AVX512F DQ RDSEED ADX SMAP IFMA - CLFLUSHOPT CLWB */ |                                \
 	 MASK64(31, 28) /* CD SHA BW VL */)
@@ -43,14 +43,13 @@
 	 BIT32(21) /* TBM */)
 #define LEAF81_EDX                                                                                           \
 	(LEAF1_EDX_SHARED | BIT32(11) /* SYSCALL */ | CPUID81_EDX_NX | BIT32(22) /* MMXEXT */ |                  \
-	 CPUID81_EDX_FFXSR | BIT32(26) /* 1 GiB pages */ | CPUID81_EDX_RDTSCP | BIT32(29) /* LM */ | BIT32(30) | \
+	 CPUID81_EDX_FFXSR | CPUID81_EDX_PAGE_1G | CPUID81_EDX_RDTSCP | BIT32(29) /* LM */ | BIT32(30) |         \
 	 BIT32(31) /* 3DNow */)
 #define LEAF1_EDX_SHARED (LEAF1_EDX & (MASK64(9, 0) | MASK64(17, 12) | MASK64(24, 23)))
 #define LEAF88_EBX (BIT32(0) /* CLZERO */ | BIT32(2) /* XSAVEERPTR */ | CPUID88_EBX_IBPB)
 #define XCR0_OFFERED (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM)
-#define LEAF_D1_EAX (BIT32(0) /* XSAVEOPT */ | BIT32(2) /* XGETBV 1 */)
+#define LEAF_D1_EAX (CPUIDD_EAX_XSAVEOPT | BIT32(2) /* XGETBV 1 */)
 #define LEAF6_ARAT BIT32(2)
-#define LEAF87_INVARIANT_TSC BIT32(8)
 
 static __cold struct cpuid_entry *add(struct cpuid_model *m, uint32_t leaf, uint32_t subleaf,
                                       bool subleaf_matters) {
@@ -74,18 +73,18 @@ static __cold struct cpuid_entry *add_host(struct cpuid_model *m, uint32_t leaf,
 static unsigned log2_up(unsigned n) { return n <= 1 ? 0 : bit_last(n - 1) + 1; }
 
 static __cold void add_leaf1(struct cpuid_model *m, unsigned vcpus) {
-	struct cpuid_entry *e = add_host(m, 1, 0, false);
+	struct cpuid_entry *e = add_host(m, CPUID_FEATURES, 0, false);
 	e->ebx = (e->ebx & 0xff00u) | (vcpus > 1 ? vcpus << 16 : 0); // CLFLUSH size; APIC id patched in
 	// The local APIC is ours, so x2APIC and the deadline timer are there whatever the host has.
 	e->ecx = (e->ecx & LEAF1_ECX) | CPUID1_ECX_X2APIC | CPUID1_ECX_TSC_DEADLINE | CPUID1_ECX_HYPERVISOR;
 	e->edx = (e->edx & (uint32_t)LEAF1_EDX) | CPUID1_EDX_APIC | (vcpus > 1 ? CPUID1_EDX_HTT : 0);
-	if (!features.xsave) e->ecx &= ~(CPUID1_ECX_XSAVE | CPUID1_ECX_AVX | BIT32(12) | BIT32(29));
+	if (!features.xsave) e->ecx &= ~(CPUID1_ECX_XSAVE | CPUID1_ECX_AVX | CPUID1_ECX_FMA | CPUID1_ECX_F16C);
 }
 
 static __cold void add_caches(struct cpuid_model *m, unsigned vcpus) {
 	if (features.vendor != CPU_VENDOR_INTEL) return;
 	for (uint32_t i = 0; i < 8; i++) {
-		struct cpuid_entry *e = add_host(m, 4, i, true);
+		struct cpuid_entry *e = add_host(m, CPUID_CACHES, i, true);
 		if ((e->eax & 0x1f) == 0) return; // the list's end
 		// Sharing ids: private caches to one CPU, the last level to all.
 		bool last_level = (e->eax >> 5 & 7) == 3;
@@ -95,10 +94,10 @@ static __cold void add_caches(struct cpuid_model *m, unsigned vcpus) {
 
 static __cold void add_topology(struct cpuid_model *m, unsigned vcpus) {
 	// Leaf 0xB: one thread a core, all cores in one package; EDX (x2APIC id) patched in.
-	struct cpuid_entry *e = add(m, 0xb, 0, true);
+	struct cpuid_entry *e = add(m, CPUID_TOPOLOGY, 0, true);
 	e->ebx = 1;
 	e->ecx = 0u | 1u << 8; // level 0, SMT
-	e = add(m, 0xb, 1, true);
+	e = add(m, CPUID_TOPOLOGY, 1, true);
 	e->eax = log2_up(vcpus);
 	e->ebx = vcpus;
 	e->ecx = 1u | 2u << 8; // level 1, core
@@ -107,57 +106,57 @@ static __cold void add_topology(struct cpuid_model *m, unsigned vcpus) {
 static __cold void add_xsave(struct cpuid_model *m) {
 	if (!features.xsave) return;
 	uint64_t mask = features.xcr0_mask & XCR0_OFFERED;
-	struct cpuid_entry *e = add(m, 0xd, 0, true);
+	struct cpuid_entry *e = add(m, CPUID_XSAVE, 0, true);
 	e->eax = (uint32_t)mask;
 	uint32_t bytes = 576; // legacy area and header
-	struct cpuid_entry *one = add_host(m, 0xd, 1, true);
+	struct cpuid_entry *one = add_host(m, CPUID_XSAVE, 1, true);
 	one->eax &= LEAF_D1_EAX;
 	one->ebx = one->ecx = one->edx = 0;
 	for (uint32_t i = 2; i < 63; i++) {
 		if ((mask >> i & 1) == 0) continue;
-		struct cpuid_entry *part = add_host(m, 0xd, i, true);
+		struct cpuid_entry *part = add_host(m, CPUID_XSAVE, i, true);
 		bytes = (uint32_t)max_u64(bytes, (uint64_t)part->ebx + part->eax);
 	}
 	e->ecx = bytes;
 }
 
 static __cold void add_basic(struct cpuid_model *m, unsigned vcpus) {
-	struct cpuid_entry *zero = add_host(m, 0, 0, false);
-	m->max_basic = features.xsave ? 0xd : 0xb;
+	struct cpuid_entry *zero = add_host(m, CPUID_BASIC, 0, false);
+	m->max_basic = features.xsave ? CPUID_XSAVE : CPUID_TOPOLOGY;
 	zero->eax = m->max_basic;
 	add_leaf1(m, vcpus);
-	if (features.vendor == CPU_VENDOR_INTEL) add_host(m, 2, 0, false);
+	if (features.vendor == CPU_VENDOR_INTEL) add_host(m, CPUID_CACHES_SHORT, 0, false);
 	add_caches(m, vcpus);
-	struct cpuid_entry *e = add(m, 6, 0, false);
+	struct cpuid_entry *e = add(m, CPUID_POWER, 0, false);
 	e->eax = LEAF6_ARAT; // the local APIC timer never stops here
-	if (features.max_basic >= 7) {
-		e = add_host(m, 7, 0, true);
+	if (features.max_basic >= CPUID_MORE_FEATURES) {
+		e = add_host(m, CPUID_MORE_FEATURES, 0, true);
 		e->eax = 0;
 		e->ebx = (e->ebx & (uint32_t)LEAF7_EBX & ~LEAF7_EBX_NOT) | CPUID7_EBX_TSC_ADJUST;
 		e->ecx &= (uint32_t)LEAF7_ECX;
 		e->edx &= LEAF7_EDX;
 		if (!guest_features.rdtscp) e->ecx &= ~LEAF7_ECX_RDPID;
-		if (!features.xsave) e->ebx &= ~(BIT32(5) | (uint32_t)MASK64(17, 16) | (uint32_t)MASK64(31, 30));
+		if (!features.xsave) e->ebx &= ~(CPUID7_EBX_AVX2 | CPUID7_EBX_AVX512);
 	}
 	add_topology(m, vcpus);
 	add_xsave(m);
 }
 
 static __cold void add_extended(struct cpuid_model *m) {
-	if (features.max_extended < 0x80000001u) return;
-	m->max_extended = features.max_extended >= 0x80000008u ? 0x80000008u : 0x80000001u;
-	struct cpuid_entry *e = add_host(m, 0x80000000u, 0, false);
+	if (features.max_extended < CPUID_EXT_FEATURES) return;
+	m->max_extended = features.max_extended >= CPUID_EXT_SIZES ? CPUID_EXT_SIZES : CPUID_EXT_FEATURES;
+	struct cpuid_entry *e = add_host(m, CPUID_EXT, 0, false);
 	e->eax = m->max_extended;
-	e = add_host(m, 0x80000001u, 0, false);
+	e = add_host(m, CPUID_EXT_FEATURES, 0, false);
 	e->ecx &= LEAF81_ECX;
 	e->edx &= (uint32_t)LEAF81_EDX;
 	if (!guest_features.rdtscp) e->edx &= ~CPUID81_EDX_RDTSCP;
-	for (uint32_t leaf = 0x80000002u; leaf <= 0x80000006u && leaf <= m->max_extended; leaf++)
+	for (uint32_t leaf = CPUID_EXT_BRAND; leaf <= CPUID_EXT_CACHES && leaf <= m->max_extended; leaf++)
 		add_host(m, leaf, 0, false);
-	if (m->max_extended < 0x80000008u) return;
-	e = add(m, 0x80000007u, 0, false);
-	e->edx = features.invariant_tsc ? LEAF87_INVARIANT_TSC : 0;
-	e = add_host(m, 0x80000008u, 0, false);
+	if (m->max_extended < CPUID_EXT_SIZES) return;
+	e = add(m, CPUID_EXT_POWER, 0, false);
+	e->edx = features.invariant_tsc ? CPUID87_EDX_INVARIANT_TSC : 0;
+	e = add_host(m, CPUID_EXT_SIZES, 0, false);
 	e->eax &= 0xffffu;
 	e->ebx &= LEAF88_EBX;
 	e->ecx = e->edx = 0;
@@ -199,7 +198,7 @@ const struct cpuid_entry *cpuid_find(const struct cpuid_model *m, uint32_t leaf,
 }
 
 uint64_t cpuid_xcr0_mask(const struct cpuid_model *m) {
-	const struct cpuid_entry *e = cpuid_find(m, 0xd, 0);
+	const struct cpuid_entry *e = cpuid_find(m, CPUID_XSAVE, 0);
 	return e != NULL ? (uint64_t)e->edx << 32 | e->eax : 0;
 }
 
@@ -209,7 +208,7 @@ static uint32_t xsave_bytes_now(const struct vcpu *vcpu) {
 	uint64_t on = xgetbv(0); // the guest's: XSETBV is not intercepted on every CPU
 	uint32_t bytes = 576;
 	for (uint32_t i = 2; i < 63 && on >> i != 0; i++) {
-		const struct cpuid_entry *part = (on >> i & 1) != 0 ? cpuid_find(m, 0xd, i) : NULL;
+		const struct cpuid_entry *part = (on >> i & 1) != 0 ? cpuid_find(m, CPUID_XSAVE, i) : NULL;
 		if (part != NULL) bytes = (uint32_t)max_u64(bytes, (uint64_t)part->ebx + part->eax);
 	}
 	return bytes;
@@ -229,15 +228,15 @@ void cpuid_exit(struct vcpu *vcpu, const struct exit *exit) {
 	struct cpuid_regs r = {0};
 	if (likely(e != NULL)) r = (struct cpuid_regs){e->eax, e->ebx, e->ecx, e->edx};
 	switch (leaf) {
-	case 1:
+	case CPUID_FEATURES:
 		r.ebx |= vcpu->id << 24;
 		if ((r.ecx & CPUID1_ECX_XSAVE) != 0 && osxsave(vcpu)) r.ecx |= CPUID1_ECX_OSXSAVE;
 		break;
-	case 0xb:
+	case CPUID_TOPOLOGY:
 		r.edx = vcpu->id;
 		if (e == NULL) r.ecx = subleaf & 0xff;
 		break;
-	case 0xd:
+	case CPUID_XSAVE:
 		if (subleaf == 0 && e != NULL) r.ebx = xsave_bytes_now(vcpu);
 		break;
 	default: break;

@@ -78,7 +78,8 @@ uint64_t cr4_allowed(const struct vcpu *vcpu) {
 	const struct cpuid_model *m = &vcpu->vm->arch->cpuid;
 	uint64_t allowed = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE |
 	                   CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
-	const struct cpuid_entry *one = cpuid_find(m, 1, 0), *seven = cpuid_find(m, 7, 0);
+	const struct cpuid_entry *one = cpuid_find(m, CPUID_FEATURES, 0),
+	                         *seven = cpuid_find(m, CPUID_MORE_FEATURES, 0);
 	if (one != NULL && (one->ecx & CPUID1_ECX_XSAVE) != 0) allowed |= CR4_OSXSAVE;
 	if (seven != NULL) {
 		if ((seven->ebx & CPUID7_EBX_FSGSBASE) != 0) allowed |= CR4_FSGSBASE;
@@ -103,7 +104,7 @@ bool cr4_write(struct vcpu *vcpu, uint64_t value) {
 }
 
 uint64_t efer_allowed(const struct vcpu *vcpu) {
-	const struct cpuid_entry *ext = cpuid_find(&vcpu->vm->arch->cpuid, 0x80000001u, 0);
+	const struct cpuid_entry *ext = cpuid_find(&vcpu->vm->arch->cpuid, CPUID_EXT_FEATURES, 0);
 	uint64_t allowed = EFER_SCE | EFER_LME | EFER_LMA;
 	if (ext != NULL && (ext->edx & CPUID81_EDX_NX) != 0) allowed |= EFER_NXE;
 	if (ext != NULL && (ext->edx & CPUID81_EDX_FFXSR) != 0) allowed |= EFER_FFXSR;

@@ -163,7 +163,7 @@ static __cold bool tsc_adjust_write(struct vcpu *vcpu, uint64_t value) {
 }
 
 static __cold bool ibpb_write(const struct vcpu *vcpu, uint64_t value) {
-	const struct cpuid_entry *e = cpuid_find(&vcpu->vm->arch->cpuid, 0x80000008u, 0);
+	const struct cpuid_entry *e = cpuid_find(&vcpu->vm->arch->cpuid, CPUID_EXT_SIZES, 0);
 	if (e == NULL || (e->ebx & CPUID88_EBX_IBPB) == 0 || (value & ~PRED_CMD_IBPB) != 0) return false;
 	if (value != 0) wrmsr(MSR_PRED_CMD, value);
 	return true;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The end of the machine's work. The debug_exit port (QEMU's isa-debug-exit) gets the worst result of all VMs:
+// The end of the machine's work, and host NMIs. The debug_exit port (QEMU's isa-debug-exit) gets the worst result of all VMs:
 // their own debug-exit code, 0 for a power-off, 0x7f for a crash.
 #include "kernel/machine.h"
 
 #include "arch/x86/cpu/insn.h"
+#include "arch/x86/cpu/percpu.h"
 #include "drivers/host/console.h"
 #include "drivers/host/power.h"
+#include "kernel/clock.h"
 #include "kernel/lib/bits.h"
 #include "kernel/lib/log.h"
 
@@ -21,6 +23,26 @@ void machine_vm_ended(struct vm *vm __unused_arg, enum vm_end how, uint32_t code
 	result = (uint32_t)max_u64(result, own);
 }
 
+// System control port B: who raised an NMI on a PC.
+#define PORT_SYSTEM_CONTROL_B 0x61u
+#define SYSTEM_CONTROL_SERR BIT32(7)
+#define SYSTEM_CONTROL_IOCHK BIT32(6)
+
+// A host NMI is nobody's request here (a button, a broken board): it is told, and nothing else follows.
+void machine_nmis_tell(void) {
+	struct cpu *cpu = this_cpu();
+	static struct log_bucket bucket;
+	uint64_t nmis = cpu->nmis, more = nmis - cpu->nmis_told;
+	uint8_t cause = in8(PORT_SYSTEM_CONTROL_B);
+	cpu->nmis_told = nmis;
+	if (!log_allow(&bucket, LOG_WARN, clock_now_ns())) return;
+	log_warn("cpu", "cpu %u: %llu host NMI, %llu since the start, by %s", cpu->id, (unsigned long long)more,
+	         (unsigned long long)nmis,
+	         (cause & SYSTEM_CONTROL_SERR) != 0    ? "PCI SERR#"
+	         : (cause & SYSTEM_CONTROL_IOCHK) != 0 ? "the I/O channel check"
+	                                               : "no source that tells");
+}
+
 noreturn void machine_halt(void) {
 	console_set_deferred(false);
 	console_flush();
@@ -29,7 +51,7 @@ noreturn void machine_halt(void) {
 }
 
 noreturn void machine_idle(void) {
-	log_info(NULL, "all VMs ended");
+	log_line("all VMs ended");
 	console_set_deferred(false);
 	console_flush();
 	if (machine->debug_exit != CONFIG_NO_PORT) out8((uint16_t)machine->debug_exit, (uint8_t)result);

@@ -4,6 +4,7 @@
 #include "boot/mb2/mb2.h"
 #include "arch/x86/cpu/features.h"
 #include "arch/x86/cpu/insn.h"
+#include "arch/x86/cpu/mce.h"
 #include "arch/x86/cpu/mitigate.h"
 #include "arch/x86/cpu/percpu.h"
 #include "arch/x86/cpu/regs.h"
@@ -67,7 +68,7 @@ static __attribute__((noinline, no_stack_protector)) void early_init(void) {
 	                                  .mc = early_stack[2] + sizeof early_stack[2]};
 	cpu_setup(0, &stacks);
 	hostconsole_early();
-	log_info(NULL, "Bulkhead %s", BULKHEAD_VERSION);
+	log_line("Bulkhead %s", BULKHEAD_VERSION);
 }
 
 static void take_boot_info(uint64_t record, uint64_t magic, uint64_t kernel_base) {
@@ -129,6 +130,7 @@ static void bring_up_interrupts(void) {
 	for (uint32_t i = 0; i < acpi.nmi_count; i++) // which pin carries NMIs (MADT); this version has one CPU
 		apic_lint_nmi(acpi.nmi[i].lint,
 		              (acpi.nmi[i].flags & ACPI_INTI_POLARITY_MASK) == ACPI_INTI_ACTIVE_LOW);
+	trap_irq_set(VEC_NMI, run_nmi);
 	trap_irq_set(HOST_VEC_SPURIOUS, spurious);
 	trap_stray_set(stray);
 	trap_irq_set(HOST_VEC_TIMER, run_timer_interrupt);
@@ -223,6 +225,7 @@ __attribute__((no_stack_protector)) noreturn void kernel_entry(uint64_t record, 
 	if (bootfile_init(&boot) < 0) refuse("the boot files cannot be mapped");
 	read_options();
 	start_backend();
+	mce_cpu_init();
 	read_config();
 	start_console();
 	uint64_t own_bytes = memory_own_bytes(); // then what the VM takes
@@ -233,8 +236,8 @@ __attribute__((no_stack_protector)) noreturn void kernel_entry(uint64_t record, 
 	const struct vm *vm = vm_get(0);
 	log_info("memory", "%u KiB for the VM, %u of these in page tables", (unsigned)(own_bytes / KIB),
 	         (unsigned)(vm->nested.pt.tables + vm->window.pt.tables) * (unsigned)(PAGE_BYTES / KIB));
-	log_info(NULL, "vm \"%s\" starts: %llu MiB, %u ms after hand-off, hypervisor holds %llu KiB",
-	         config.vm[0].name, (unsigned long long)(config.vm[0].memory_bytes / MIB),
+	log_line("vm \"%s\" starts: %llu MiB, %u ms after hand-off, hypervisor holds %llu KiB", config.vm[0].name,
+	         (unsigned long long)(config.vm[0].memory_bytes / MIB),
 	         boot.tsc_handoff != 0 ? (unsigned)(clock_tsc_to_ns(hand_over_tsc) / NS_PER_MS) : 0,
 	         (unsigned long long)(memory_own_bytes() / KIB));
 	console_set_deferred(true);

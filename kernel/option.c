@@ -32,7 +32,7 @@ static bool stress_save_read(struct option *o, struct word value) {
 }
 
 static bool stress_fault_read(struct option *o, struct word value) {
-	static const char *const name[] = {"", "ud", "pf", "stack", "assert"};
+	static const char *const name[] = {"", "ud", "pf", "stack", "assert", "nmi"};
 	for (uint32_t i = 1; i < array_count(name); i++)
 		if (strlen(name[i]) == value.len && memcmp(name[i], value.text, value.len) == 0) {
 			o->stress_fault = i;
@@ -59,7 +59,7 @@ static const struct {
 	bool (*read)(struct option *o, struct word value);
 } table[] = {
     {"stress=save:", "stress=save:N with N from 1 to 1000000000", stress_save_read},
-    {"stress=fault:", "stress=fault:KIND with KIND ud, pf, stack or assert", stress_fault_read},
+    {"stress=fault:", "stress=fault:KIND with KIND ud, pf, stack, assert or nmi", stress_fault_read},
     {"off=", "off=NAME,NAME... with NAME", off_read},
 };
 

@@ -9,13 +9,14 @@
 #define OPTION_FILE "options.txt"
 #define OPTION_FILE_BYTES 1024u // its longest
 
-// A bug of the hypervisor made on purpose, to try the panic.
+// A bug of the hypervisor made on purpose, to try the panic; or the PIT's ticks as NMIs, which it must live with.
 enum option_fault {
 	OPTION_FAULT_NONE,
 	OPTION_FAULT_UD,
 	OPTION_FAULT_PF,
 	OPTION_FAULT_STACK,
-	OPTION_FAULT_ASSERT
+	OPTION_FAULT_ASSERT,
+	OPTION_FAULT_NMI
 };
 
 struct option {

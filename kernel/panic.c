@@ -4,6 +4,7 @@
 #include "kernel/lib/panic.h"
 
 #include "arch/x86/cpu/insn.h"
+#include "arch/x86/cpu/mce.h"
 #include "arch/x86/cpu/percpu.h"
 #include "arch/x86/cpu/trap.h"
 #include "drivers/host/console.h"
@@ -27,15 +28,7 @@ extern const unsigned char __image_start[], __text_end[], __rodata_end[], __imag
 
 static bool panicking;
 
-static void say(const char *format, ...) __printf_like(1, 2);
-static void say(const char *format, ...) {
-	char text[LOG_LINE_BYTES];
-	va_list args;
-	va_start(args, format);
-	fmt_vprint(text, sizeof text, format, args);
-	va_end(args);
-	log_print(LOG_ERROR, "panic", "%s", text);
-}
+#define say(...) log_error("panic", __VA_ARGS__)
 
 static void say_address(const char *what, uint64_t address) {
 	uint64_t offset;
@@ -74,13 +67,17 @@ static void backtrace(uint64_t sp) {
 	}
 }
 
-static void say_registers(const struct panic_regs *r) {
-	static const char *const name[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-	                                     "r8 ", "r9 ", "r10", "r11", "r12", "r13", "r14", "r15"};
+void panic_gprs_log(const char *subsystem, const uint64_t gpr[static 16]) {
+	static const char name[16][4] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+	                                 "r8 ", "r9 ", "r10", "r11", "r12", "r13", "r14", "r15"};
 	for (unsigned i = 0; i < 16; i += 4)
-		say("%s %016llx %s %016llx %s %016llx %s %016llx", name[i], (unsigned long long)r->gpr[i],
-		    name[i + 1], (unsigned long long)r->gpr[i + 1], name[i + 2], (unsigned long long)r->gpr[i + 2],
-		    name[i + 3], (unsigned long long)r->gpr[i + 3]);
+		log_print("e%s: %s %016llx %s %016llx %s %016llx %s %016llx", subsystem, name[i],
+		          (unsigned long long)gpr[i], name[i + 1], (unsigned long long)gpr[i + 1], name[i + 2],
+		          (unsigned long long)gpr[i + 2], name[i + 3], (unsigned long long)gpr[i + 3]);
+}
+
+static void say_registers(const struct panic_regs *r) {
+	panic_gprs_log("panic", r->gpr);
 	say("rflags %llx cr0 %llx cr2 %llx cr3 %llx cr4 %llx", (unsigned long long)r->rflags,
 	    (unsigned long long)r->cr0, (unsigned long long)r->cr2, (unsigned long long)r->cr3,
 	    (unsigned long long)r->cr4);
@@ -101,6 +98,7 @@ static noreturn void stop(const struct panic_regs *r, uint64_t sp, const char *f
 		say_registers(r);
 	}
 	backtrace(sp);
+	(void)mce_take();
 	const struct vcpu *vcpu = this_cpu()->vcpu;
 	if (vcpu != NULL) {
 		arch_vcpu_brief(vcpu, text, sizeof text);

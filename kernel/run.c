@@ -13,6 +13,7 @@
 #include "kernel/clock.h"
 #include "kernel/console.h"
 #include "kernel/lib/bits.h"
+#include "kernel/machine.h"
 #include "kernel/memory.h"
 #include "kernel/quiesce.h"
 #include "kernel/smp.h"
@@ -60,6 +61,8 @@ void run_input_interrupt(void) {
 	cpu_attention(cpu);
 }
 
+void run_nmi(void) { cpu_attention(this_cpu()); }
+
 #define TICK_NS UINT64_C(20000000)
 
 // ---- timers ----------------------------------------------------------------------------------------------------
@@ -105,6 +108,7 @@ static __attribute__((noinline)) void serve(struct cpu *cpu, struct vcpu *vcpu) 
 	}
 	if ((requests & VCPU_REQ_CPU) != 0) {
 		if (unlikely(quiesce_wanted())) quiesce_pass();
+		if (unlikely(cpu->nmis != cpu->nmis_told)) machine_nmis_tell();
 		if (cpu->timer_due) timers_serve(cpu, vcpu->vm);
 		if (cpu->input_due) {
 			cpu->input_due = false;

@@ -28,6 +28,8 @@ extern const struct smp_machine run_smp_machine;
 void run_kick_interrupt(void);
 void run_timer_interrupt(void);
 void run_input_interrupt(void);
+// From the NMI handler, at any instruction: the log line is written in the run loop's next round.
+void run_nmi(void);
 // Arms the CPU's one-shot timer for the VM's first timer; called whenever that changed.
 void run_timer_program(struct vm *vm);
 // One console_tick in 20 ms, however busy the guest is; asked for while the console has work of its own.

@@ -6,6 +6,8 @@
 #include "arch/x86/cpu/insn.h"
 #include "arch/x86/cpu/mmio.h"
 #include "arch/x86/cpu/percpu.h"
+#include "arch/x86/cpu/regs.h"
+#include "drivers/host/ioapic.h"
 #include "kernel/arch.h"
 #include "kernel/lib/assert.h"
 #include "kernel/lib/err.h"
@@ -61,6 +63,7 @@ static void stress_rest(struct vcpu *vcpu) {
 
 #define FAULT_ENTRY 10u
 #define OVERFLOW_BYTES 512u
+#define PIT_GSI 2u // where a PC has ISA IRQ 0; the firmware leaves it ticking at 18 Hz
 
 static uint32_t fault;
 
@@ -77,6 +80,9 @@ static __attribute__((noinline)) void fault_make(void) {
 	case OPTION_FAULT_PF: mmio_write8(NULL, 0); break;
 	case OPTION_FAULT_STACK: vcpu_request(this_cpu()->vcpu, (uint32_t)(overflow(0) & 0)); break;
 	case OPTION_FAULT_ASSERT: assert(fault == OPTION_FAULT_NONE); break;
+	case OPTION_FAULT_NMI:
+		if (ioapic_route(PIT_GSI, 0, this_cpu()->apic_id, VEC_NMI) < 0) log_error("stress", "no PIT");
+		break;
 	case OPTION_FAULT_NONE: break;
 	}
 }

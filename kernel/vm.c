@@ -124,15 +124,7 @@ void vm_end_request(struct vm *vm, enum vm_end how, uint32_t code) {
 	}
 }
 
-bool vm_log_allow(struct vm *vm, enum log_level level) {
-	uint64_t now = clock_now_ns();
-	if (!log_wanted(level)) return false; // and takes no other line's place
-	if (now - vm->log_since_ns >= NS_PER_S) {
-		vm->log_since_ns = now;
-		log_refill(&vm->log);
-	}
-	return log_allow(&vm->log);
-}
+bool vm_log_allow(struct vm *vm, enum log_level level) { return log_allow(&vm->log, level, clock_now_ns()); }
 
 void vm_guest_error(struct vm *vm, const char *subsystem, const char *format, ...) {
 	vm->guest_errors++;
@@ -142,5 +134,5 @@ void vm_guest_error(struct vm *vm, const char *subsystem, const char *format, ..
 	va_start(args, format);
 	fmt_vprint(text, sizeof text, format, args);
 	va_end(args);
-	log_print(LOG_WARN, subsystem, "vm=%u %s", vm->id, text);
+	log_print("w%s: vm=%u %s", subsystem, vm->id, text);
 }

@@ -66,8 +66,7 @@ struct vm {
 	uint32_t crashes;         // since then
 	char crash_reason[96];    // of the last one, as in stop
 	uint64_t guest_errors;
-	struct log_bucket log;
-	uint64_t log_since_ns; // host clock when the bucket was filled last
+	struct log_bucket log; // on the host's clock
 };
 
 // Fixed table of VMs; NULL when id is not built.

@@ -44,14 +44,14 @@ void vm_end_serve(struct vm *vm) {
 	enum vm_end how = vm->stop.how;
 	vm_clock_stop(vm);
 	if (how == VM_END_CRASH) crash_report(vm);
-	log_info(NULL, "vm \"%s\" stopped: %s", vm->name, vm->stop.reason);
+	log_line("vm \"%s\" stopped: %s", vm->name, vm->stop.reason);
 	machine_vm_ended(vm, how, code);
 	if (how == VM_END_CRASH && vm->config->on_crash == CONFIG_CRASH_HALT_MACHINE) {
-		log_info(NULL, "the machine is halted, as on_crash of vm \"%s\" says", vm->name);
+		log_line("the machine is halted, as on_crash of vm \"%s\" says", vm->name);
 		machine_halt();
 	}
 	if (wants_restart(vm) && vm_reset(vm) == 0) {
-		log_info(NULL, "vm \"%s\" restarted", vm->name);
+		log_line("vm \"%s\" restarted", vm->name);
 		arch_vcpu_load(vm->vcpu[0]);
 		vm_clock_start(vm);
 		return;

@@ -4,6 +4,7 @@
 
 #include "arch/x86/cpu/insn.h"
 #include "arch/x86/cpu/mmio.h"
+#include "arch/x86/cpu/regs.h"
 #include "drivers/host/hostio.h"
 #include "kernel/lib/err.h"
 #include "kernel/lib/lock.h"
@@ -16,6 +17,7 @@
 #define IOAPIC_REG_TABLE 0x10u // two registers a pin
 #define IOAPIC_PIN_MAX 240u
 
+#define RTE_MODE_NMI BIT32(10) // delivery mode 4
 #define RTE_ACTIVE_LOW BIT32(13)
 #define RTE_LEVEL BIT32(15)
 #define RTE_MASKED BIT32(16)
@@ -104,7 +106,7 @@ int ioapic_route(uint32_t gsi, uint16_t flags, uint32_t apic_id, uint8_t vector)
 	const struct ioapic *c = chip_of(gsi);
 	if (c == NULL) return -ERR_NOENT;
 	if (apic_id > APIC_ID_8BIT_MAX) return -ERR_RANGE;
-	uint32_t low = vector;
+	uint32_t low = vector == VEC_NMI ? RTE_MODE_NMI : vector;
 	if ((flags & ACPI_INTI_POLARITY_MASK) == ACPI_INTI_ACTIVE_LOW) low |= RTE_ACTIVE_LOW;
 	if ((flags & ACPI_INTI_TRIGGER_MASK) == ACPI_INTI_LEVEL) low |= RTE_LEVEL;
 	const uint32_t reg = IOAPIC_REG_TABLE + 2 * (gsi - c->gsi_base);

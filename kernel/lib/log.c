@@ -7,6 +7,8 @@
 #include "kernel/lib/fmt.h"
 #include "kernel/lib/string.h"
 
+#define NS_PER_S 1000000000u
+
 static log_sink_fn *log_sink;
 static enum log_level log_most = LOG_INFO;
 
@@ -14,29 +16,29 @@ void log_sink_set(log_sink_fn *sink) { log_sink = sink; }
 
 void log_level_set(enum log_level most) { log_most = most; }
 
-static const char *level_name(enum log_level level) {
-	switch (level) {
-	case LOG_ERROR: return "error";
-	case LOG_WARN: return "warn";
-	case LOG_INFO: return "info";
-	case LOG_DEBUG: return "debug";
-	}
-	return "?";
-}
+// By enum log_level.
+static const struct {
+	char letter, name[7];
+} row[] = {{'e', "error "}, {'w', "warn "}, {'i', "info "}, {'d', "debug "}};
 
 bool log_wanted(enum log_level level) { return log_sink != NULL && level <= log_most; }
 
-void log_print(enum log_level level, const char *subsystem, const char *format, ...) {
+void log_print(const char *format, ...) {
 	char line[LOG_LINE_BYTES];
 	va_list args;
+	const char *prefix = "";
+	enum log_level level = LOG_INFO;
 
+	for (unsigned i = 0; i < array_count(row); i++) {
+		if (row[i].letter != *format) continue;
+		level = (enum log_level)i;
+		prefix = row[i].name;
+	}
 	if (!log_wanted(level)) return;
 
-	size_t len =
-	    subsystem != NULL ? fmt_print(line, sizeof line, "%s %s: ", level_name(level), subsystem) : 0;
-	if (len >= sizeof line) len = sizeof line - 1;
+	size_t len = fmt_print(line, sizeof line, "%s", prefix);
 	va_start(args, format);
-	len += fmt_vprint(line + len, sizeof line - len, format, args);
+	len += fmt_vprint(line + len, sizeof line - len, format + 1, args);
 	va_end(args);
 	if (len >= sizeof line) {
 		len = sizeof line - 1;
@@ -45,17 +47,19 @@ void log_print(enum log_level level, const char *subsystem, const char *format, 
 	log_sink(level, line, len);
 }
 
-// Relaxed: the figures only bound output, they order nothing.
-bool log_allow(struct log_bucket *bucket) {
-	if (__atomic_load_n(&bucket->used, __ATOMIC_RELAXED) >= LOG_BURST) {
-		__atomic_fetch_add(&bucket->suppressed, 1, __ATOMIC_RELAXED);
+bool log_allow(struct log_bucket *bucket, enum log_level level, uint64_t now_ns) {
+	if (!log_wanted(level)) return false;
+	if (now_ns - bucket->since_ns >= NS_PER_S) {
+		bucket->since_ns = now_ns;
+		bucket->used = 0;
+	}
+	if (bucket->used >= LOG_BURST) {
+		bucket->suppressed++;
 		return false;
 	}
-	__atomic_fetch_add(&bucket->used, 1, __ATOMIC_RELAXED);
-
-	uint32_t suppressed = __atomic_exchange_n(&bucket->suppressed, 0, __ATOMIC_RELAXED);
-	if (suppressed != 0) log_print(LOG_WARN, "log", "%u lines suppressed before the next one", suppressed);
+	bucket->used++;
+	if (bucket->suppressed != 0)
+		log_warn("log", "%u lines suppressed before the next one", bucket->suppressed);
+	bucket->suppressed = 0;
 	return true;
 }
-
-void log_refill(struct log_bucket *bucket) { __atomic_store_n(&bucket->used, 0, __ATOMIC_RELAXED); }

@@ -13,3 +13,6 @@ struct panic_regs {
 
 __cold noreturn void panic(const char *format, ...) __printf_like(1, 2);
 __cold noreturn void panic_regs(const struct panic_regs *regs, const char *format, ...) __printf_like(2, 3);
+
+// The general registers as four lines of level error, for the panic and for the report of a guest.
+__cold void panic_gprs_log(const char *subsystem, const uint64_t gpr[static 16]);

@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -145,10 +146,11 @@ def qemu_command(platform, boot, memory_mib, com1):
 
 
 def run(platform, work, *, iso=None, boot=None, memory_mib=HOST_MEMORY_MIB, timeout=30, until=None, extra=(),
-        commands="c\nq\n"):
+        commands="c\nq\n", monitor=()):
     """Boots `iso` (or the QEMU arguments `boot`) on `platform` and returns the Outcome when the emulator has
     ended, the serial text matches the regular expression `until`, or `timeout` seconds are over. `work` is the
-    path, without suffix, of the files that belong to this run; `commands` are for Bochs's debugger."""
+    path, without suffix, of the files that belong to this run; `commands` are for Bochs's debugger, `monitor` for
+    QEMU's: pairs of a regular expression and the command that is given when the serial text matches, in order."""
     work.parent.mkdir(parents=True, exist_ok=True)
     serial = work.with_suffix(".serial")
     serial.unlink(missing_ok=True)
@@ -157,13 +159,17 @@ def run(platform, work, *, iso=None, boot=None, memory_mib=HOST_MEMORY_MIB, time
     else:
         boot = boot or ["-drive", f"file={iso},format=raw,media=cdrom,readonly=on", "-boot", "d"]
         command = [*qemu_command(platform, boot, memory_mib, f"file,path={serial}"), *extra]
+    if monitor:
+        work.with_suffix(".monitor").unlink(missing_ok=True)
+        command += ["-monitor", f"unix:{work.with_suffix('.monitor')},server=on,wait=off"]
     outcome = Outcome(command=command)
     start = time.monotonic()
     with open(work.with_suffix(".out"), "wb") as out:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
                                    env={**os.environ, "TERM": "vt100"}, start_new_session=True)
         try:
-            outcome.timed_out = not _watch(process, serial, start + timeout, until)
+            outcome.timed_out = not _watch(process, serial, start + timeout, until,
+                                           _Monitor(work.with_suffix(".monitor"), monitor))
         finally:
             outcome.status = process.poll()
             if outcome.status is None:
@@ -176,11 +182,25 @@ def run(platform, work, *, iso=None, boot=None, memory_mib=HOST_MEMORY_MIB, time
     return outcome
 
 
-def _watch(process, serial, deadline, until):
+class _Monitor:
+    """Gives each command once, when its time has come."""
+    def __init__(self, path, commands):
+        self.path, self.commands, self.socket = path, list(commands), None
+
+    def step(self, text):
+        while self.commands and re.search(self.commands[0][0], text):
+            if self.socket is None:
+                self.socket = socket.socket(socket.AF_UNIX)
+                self.socket.connect(str(self.path))
+            self.socket.sendall(self.commands.pop(0)[1].encode() + b"\n")
+
+
+def _watch(process, serial, deadline, until, monitor):
     """True when the run came to its end before the deadline."""
     while process.poll() is None:
         if time.monotonic() > deadline:
             return False
+        monitor.step(_text(serial))
         if until and re.search(until, _text(serial)):
             return True
         time.sleep(POLL_SECONDS)

@@ -31,6 +31,15 @@ static void print_line_has_level_and_subsystem(void **state __unused_arg) {
 	assert_int_equal(line_count, 1);
 }
 
+static void line_is_bare_and_of_level_info(void **state __unused_arg) {
+	log_line("vm \"%s\" stopped", "a");
+	assert_string_equal(last_line, "vm \"a\" stopped");
+	assert_int_equal(last_level, LOG_INFO);
+	log_level_set(LOG_WARN);
+	log_line("no");
+	assert_int_equal(line_count, 1);
+}
+
 static void print_above_level_is_dropped(void **state __unused_arg) {
 	log_debug("x", "no");
 	assert_int_equal(line_count, 0);
@@ -58,7 +67,7 @@ static void print_long_line_ends_in_dots(void **state __unused_arg) {
 	log_info("x", "%s", text);
 	assert_int_equal(strlen(last_line), LOG_LINE_BYTES - 1);
 	assert_string_equal(last_line + LOG_LINE_BYTES - 5, "a...");
-	log_info(text, "short");
+	log_line("%s", text);
 	assert_int_equal(strlen(last_line), LOG_LINE_BYTES - 1);
 }
 
@@ -72,27 +81,38 @@ static void print_longest_line_stays_whole(void **state __unused_arg) {
 	assert_int_equal(last_line[LOG_LINE_BYTES - 2], 'b');
 }
 
-static void limited_burst_is_bounded_and_counted(void **state __unused_arg) {
-	struct log_bucket bucket = {0, 0};
+static void allow_burst_is_bounded_and_counted(void **state __unused_arg) {
+	struct log_bucket bucket = {.used = 0};
+	const uint64_t start = 5000000000u, second = 1000000000u;
 
-	for (unsigned i = 0; i < LOG_BURST + 5; i++) log_limited(&bucket, LOG_WARN, "x", "line %u", i);
-	assert_int_equal(line_count, LOG_BURST);
-	assert_int_equal(bucket.suppressed, 5);
+	for (unsigned i = 0; i < LOG_BURST; i++) assert_true(log_allow(&bucket, LOG_WARN, start + i));
+	for (unsigned i = 0; i < 5; i++) assert_false(log_allow(&bucket, LOG_WARN, start + second - 1));
+	assert_int_equal(line_count, 0);
 
-	log_refill(&bucket);
-	assert_true(log_allow(&bucket));
+	assert_true(log_allow(&bucket, LOG_WARN, start + second));
 	assert_string_equal(last_line, "warn log: 5 lines suppressed before the next one");
-	assert_int_equal(bucket.suppressed, 0);
+	assert_true(log_allow(&bucket, LOG_WARN, start + second));
+	assert_int_equal(line_count, 1);
+}
+
+static void allow_unwanted_level_takes_no_place(void **state __unused_arg) {
+	struct log_bucket bucket = {.used = 0};
+
+	for (unsigned i = 0; i < 2 * LOG_BURST; i++) assert_false(log_allow(&bucket, LOG_DEBUG, 0));
+	assert_true(log_allow(&bucket, LOG_INFO, 0));
+	assert_int_equal(line_count, 0);
 }
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup(print_line_has_level_and_subsystem, setup),
+	    cmocka_unit_test_setup(line_is_bare_and_of_level_info, setup),
 	    cmocka_unit_test_setup(print_above_level_is_dropped, setup),
 	    cmocka_unit_test_setup(print_without_sink_is_dropped, setup),
 	    cmocka_unit_test_setup(print_long_line_ends_in_dots, setup),
 	    cmocka_unit_test_setup(print_longest_line_stays_whole, setup),
-	    cmocka_unit_test_setup(limited_burst_is_bounded_and_counted, setup),
+	    cmocka_unit_test_setup(allow_burst_is_bounded_and_counted, setup),
+	    cmocka_unit_test_setup(allow_unwanted_level_takes_no_place, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -46,7 +46,7 @@ static void option_parse_known_words_are_taken(void **state) {
 }
 
 #define USAGE "stress=save:N with N from 1 to 1000000000"
-#define FAULT ", stress=fault:KIND with KIND ud, pf, stack or assert"
+#define FAULT ", stress=fault:KIND with KIND ud, pf, stack, assert or nmi"
 #define OFF "off=NAME,NAME... with NAME"
 
 static void option_parse_bad_value_is_named(void **state) {
@@ -66,10 +66,12 @@ static void option_parse_fault_kind_is_taken_or_named(void **state) {
 	struct option_why why;
 	assert_int_equal(option_parse(&option, NULL, "stress=fault:stack", 18, &why), 0);
 	assert_int_equal(option.stress_fault, OPTION_FAULT_STACK);
+	assert_int_equal(option_parse(&option, NULL, "stress=fault:nmi", 16, &why), 0);
+	assert_int_equal(option.stress_fault, OPTION_FAULT_NMI);
 	refuses("stress=fault:",
-	        "option \"stress=fault:\": allowed is stress=fault:KIND with KIND ud, pf, stack or assert");
+	        "option \"stress=fault:\": allowed is stress=fault:KIND with KIND ud, pf, stack, assert or nmi");
 	refuses("stress=fault:u",
-	        "option \"stress=fault:u\": allowed is stress=fault:KIND with KIND ud, pf, stack or assert");
+	        "option \"stress=fault:u\": allowed is stress=fault:KIND with KIND ud, pf, stack, assert or nmi");
 }
 
 // The line ends with the features' names, all of them.

@@ -24,8 +24,7 @@ uint64_t vm_now_ns(const struct vm *vm) {
 uint64_t vm_tsc_khz(const struct vm *vm __unused_arg) { return KHZ; }
 uint64_t clock_tsc_to_ns(uint64_t ticks) { return ticks * 1000000 / KHZ; }
 uint64_t clock_ns_to_tsc(uint64_t ns) { return ns * KHZ / 1000000 + 1; }
-void log_print(enum log_level level __unused_arg, const char *sub __unused_arg,
-               const char *format __unused_arg, ...) {}
+void log_print(const char *format __unused_arg, ...) {}
 
 uint32_t arch_vcpu_record_bytes(void) { return VCPU_BYTES; }
 uint16_t arch_vcpu_record_version(void) { return VCPU_VERSION; }

@@ -257,6 +257,23 @@ static void svm_exit_cut_off_software_events_are_executed_again(void **state) {
 	assert_int_equal(requeues, 0);
 }
 
+// ---- control registers -------------------------------------------------------------------------------------------
+
+// The hardware has MCE whatever the guest thinks, and the guest reads what it wrote.
+static void svm_cr4_set_machine_checks_stay_on(void **state) {
+	struct guest_sregs s;
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		uint64_t cr4 = (i & 1 ? CR4_MCE : 0) | (i & 2 ? CR4_PAE | CR4_PGE : 0);
+		vmcb.intercept_cr_read = BIT32(8);
+		svm_cr4_set(&vcpu, cr4);
+		svm_sregs_get(&vcpu, &s);
+		assert_int_equal(s.cr4, cr4);
+		assert_int_equal(vmcb.cr4, cr4 | CR4_MCE);
+		assert_int_equal(vmcb.intercept_cr_read, BIT32(8) | (i & 1 ? 0 : BIT32(4)));
+	}
+}
+
 // ---- all of them -------------------------------------------------------------------------------------------------
 
 static void svm_exit_every_code_has_a_kind(void **state) {
@@ -299,6 +316,7 @@ int main(void) {
 	    CASE(svm_exit_nested_fault_says_what_was_wanted),
 	    CASE(svm_exit_cut_off_events_come_back),
 	    CASE(svm_exit_cut_off_software_events_are_executed_again),
+	    CASE(svm_cr4_set_machine_checks_stay_on),
 	    CASE(svm_exit_every_code_has_a_kind),
 	    CASE(svm_advance_ends_shadow_and_rf_and_steps),
 	};

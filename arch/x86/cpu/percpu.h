@@ -15,8 +15,8 @@ struct cpu {
 	struct vcpu *vcpu;  // whose state is loaded here, NULL when none
 	uint32_t id;        // 0 is the boot CPU
 	uint32_t apic_id;
-	const void *vm; // whose vCPU was loaded last: mitigate_vm_switch comes before another's
-	uint64_t nmis;
+	const void *vm;           // whose vCPU was loaded last: mitigate_vm_switch comes before another's
+	uint64_t nmis, nmis_told; // host NMIs since boot; of these the log has heard of
 	uint64_t irqs_unexpected;
 	bool timer_due;              // the one-shot timer fired; served in the run loop
 	bool input_due;              // the console's hardware has input

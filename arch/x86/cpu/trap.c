@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Dispatch of the hypervisor's own traps. A device interrupt goes to the one handler set at boot; a page
 // fault or #GP at an address in the fix-up table continues there (guest memory access); an NMI is counted
-// and logged once a run slice; anything else is a bug of ours or broken hardware and panics.
+// and handed on; anything else, a machine check in the hypervisor too, is a bug of ours or broken hardware and panics.
 #include "arch/x86/cpu/trap.h"
 
 #include "arch/x86/cpu/gdt.h"
@@ -9,6 +9,7 @@
 #include "arch/x86/cpu/percpu.h"
 #include "arch/x86/cpu/regs.h"
 #include "kernel/lib/panic.h"
+#include "kernel/lib/string.h"
 
 #define IDT_ENTRIES 256u
 #define EXCEPTION_STUB_BYTES 16u
@@ -90,6 +91,7 @@ void trap_nmi_restart_set(const void *from, const void *to, const void *at) {
 
 static void nmi(struct trap_frame *frame) {
 	this_cpu()->nmis++;
+	if (irq_handler[VEC_NMI] != NULL) irq_handler[VEC_NMI]();
 	if (frame->rip - nmi_restart.from < nmi_restart.bytes) frame->rip = nmi_restart.at;
 }
 
@@ -115,10 +117,7 @@ static bool fixup_apply(struct trap_frame *frame) {
 }
 
 static noreturn void trap_panic(const struct trap_frame *frame) {
-	const struct panic_regs regs = {
-	    .gpr = {frame->rax, frame->rcx, frame->rdx, frame->rbx, frame->rsp, frame->rbp, frame->rsi,
-	            frame->rdi, frame->r8, frame->r9, frame->r10, frame->r11, frame->r12, frame->r13, frame->r14,
-	            frame->r15},
+	struct panic_regs regs = {
 	    .rip = frame->rip,
 	    .rflags = frame->rflags,
 	    .cr0 = read_cr0(),
@@ -126,6 +125,9 @@ static noreturn void trap_panic(const struct trap_frame *frame) {
 	    .cr3 = read_cr3(),
 	    .cr4 = read_cr4(),
 	};
+	memcpy(regs.gpr, frame->rax_to_rbx, sizeof frame->rax_to_rbx);
+	regs.gpr[4] = frame->rsp;
+	memcpy(regs.gpr + 5, frame->rbp_to_r15, sizeof frame->rbp_to_r15);
 	panic_regs(&regs, "%s error %#llx in the hypervisor", exception_name[frame->vector & 31],
 	           (unsigned long long)frame->error);
 }
@@ -152,5 +154,7 @@ void trap_enter(struct trap_frame *frame) {
 	// a CPU carried over its exit (docs/QUIRKS.md). It may come before GS is the host's: nothing per-CPU is touched.
 	if (vector == VEC_DB) return;
 	if (fixup_apply(frame)) return;
+	// A machine check respects no GIF: behind #VMEXIT it may find GS still the guest's (docs/RUNLOOP.md).
+	if (vector == VEC_MC) wrmsr(MSR_GS_BASE, *(const uint64_t *)(frame + 1));
 	trap_panic(frame);
 }

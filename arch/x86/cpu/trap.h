@@ -6,7 +6,7 @@
 #include "kernel/lib/types.h"
 
 struct trap_frame {
-	uint64_t rax, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15;
+	uint64_t rax_to_rbx[4], rbp_to_r15[11]; // x86 encoding order, without RSP
 	uint64_t vector, error;
 	uint64_t rip, cs, rflags, rsp, ss; // pushed by the CPU
 };
@@ -25,6 +25,8 @@ enum host_vector {
 
 // IST slots (1-based, as the IDT wants them).
 enum trap_ist { TRAP_IST_NMI = 1, TRAP_IST_DF = 2, TRAP_IST_MC = 3 };
+// Bytes at the top of the #MC stack, above the frame: the address of its CPU's area, and 16-byte alignment.
+#define TRAP_MC_ABOVE 16u
 
 typedef void trap_irq_fn(void);
 
@@ -33,7 +35,7 @@ void trap_init(void);
 // Loads the IDT on this CPU.
 void trap_load(void);
 // Set once at boot, before interrupts are enabled; the handler runs with interrupts off and acknowledges
-// its controller itself.
+// its controller itself. VEC_NMI too: that handler may stand at any instruction, so it takes no lock and logs nothing.
 void trap_irq_set(uint8_t vector, trap_irq_fn *handler);
 // What a vector without a handler gets (a device that firmware left running, an APIC error): acknowledged, or it
 // would hold back every lower one for good.

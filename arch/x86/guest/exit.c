@@ -3,6 +3,7 @@
 // one line has it here.
 #include "arch/x86/guest/exit.h"
 
+#include "arch/x86/cpu/mce.h"
 #include "arch/x86/guest/cpuid.h"
 #include "arch/x86/guest/cr.h"
 #include "arch/x86/guest/event.h"
@@ -12,6 +13,7 @@
 #include "arch/x86/guest/msr.h"
 #include "arch/x86/guest/ops.h"
 #include "arch/x86/guest/pio.h"
+#include "kernel/lib/panic.h"
 
 _Static_assert(EXIT_KINDS <= VCPU_EXIT_KINDS, "statistics have a slot for every kind");
 
@@ -94,8 +96,12 @@ static void on_triple_fault(struct vcpu *vcpu, const struct exit *exit __unused_
 	               (unsigned long long)ops->rip_get(vcpu));
 }
 
-static void on_machine_check(struct vcpu *vcpu, const struct exit *exit __unused_arg) {
-	vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "machine-check while the guest ran");
+static __cold void on_machine_check(struct vcpu *vcpu, const struct exit *exit __unused_arg) {
+	switch (mce_take()) {
+	case MCE_GO_ON: break;
+	case MCE_STOP: vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "machine-check while the guest ran"); break;
+	case MCE_FATAL: panic("machine check: the CPU's own state is not sound");
+	}
 }
 
 #define OPCODE_MOV_TO_CR 0x22u

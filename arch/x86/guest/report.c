@@ -5,17 +5,12 @@
 #include "arch/x86/guest/walk.h"
 #include "kernel/lib/fmt.h"
 #include "kernel/lib/log.h"
+#include "kernel/lib/panic.h"
 
 static void report_registers(const struct vcpu *vcpu) {
-	static const char *const name[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-	                                     "r8 ", "r9 ", "r10", "r11", "r12", "r13", "r14", "r15"};
-	const uint64_t *g = vcpu->arch->gpr;
 	log_error("vcpu", "rip %016llx rflags %llx cpl %u", (unsigned long long)ops->rip_get(vcpu),
 	          (unsigned long long)ops->rflags_get(vcpu), ops->cpl_get(vcpu));
-	for (unsigned i = 0; i < 16; i += 4)
-		log_error("vcpu", "%s %016llx %s %016llx %s %016llx %s %016llx", name[i], (unsigned long long)g[i],
-		          name[i + 1], (unsigned long long)g[i + 1], name[i + 2], (unsigned long long)g[i + 2],
-		          name[i + 3], (unsigned long long)g[i + 3]);
+	panic_gprs_log("vcpu", vcpu->arch->gpr);
 }
 
 static void report_segments(const struct guest_sregs *s) {

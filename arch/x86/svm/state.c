@@ -68,7 +68,7 @@ void svm_paging_get(const struct vcpu *vcpu, struct guest_paging *out) {
 	const struct vmcb *v = vmcb_of(vcpu);
 	out->cr0 = v->cr0 | vcpu->arch->cr0_cache;
 	out->cr3 = v->cr3;
-	out->cr4 = v->cr4;
+	out->cr4 = v->cr4; // MCE may be ours: no address depends on it
 	out->efer = v->efer & ~EFER_SVME;
 	out->rflags = v->rflags;
 	out->cs_access = (v->cs.attrib & 0xffu) | (uint32_t)(v->cs.attrib & 0xf00u) << 4;
@@ -83,7 +83,7 @@ void svm_sregs_get(const struct vcpu *vcpu, struct guest_sregs *out) {
 	out->cr0 = v->cr0 | vcpu->arch->cr0_cache;
 	out->cr2 = v->cr2;
 	out->cr3 = v->cr3;
-	out->cr4 = v->cr4;
+	out->cr4 = v->cr4 ^ svm_of(vcpu)->cr4_forced;
 	out->efer = v->efer & ~EFER_SVME;
 }
 
@@ -109,7 +109,15 @@ void svm_cr0_set(struct vcpu *vcpu, uint64_t cr0) {
 	v->intercept_cr_read = (uint16_t)((v->intercept_cr_read & ~BIT32(0)) | (hidden != 0 ? BIT32(0) : 0));
 }
 void svm_cr3_set(struct vcpu *vcpu, uint64_t cr3) { vmcb_of(vcpu)->cr3 = cr3; }
-void svm_cr4_set(struct vcpu *vcpu, uint64_t cr4) { vmcb_of(vcpu)->cr4 = cr4; }
+// MCE is always set for the hardware: without it a machine check in guest mode would shut the CPU down. While the
+// guest has it clear its reads of CR4 exit.
+void svm_cr4_set(struct vcpu *vcpu, uint64_t cr4) {
+	struct vmcb *v = vmcb_of(vcpu);
+	uint64_t forced = ~cr4 & CR4_MCE;
+	svm_of(vcpu)->cr4_forced = forced;
+	v->cr4 = cr4 | forced;
+	v->intercept_cr_read = (uint16_t)((v->intercept_cr_read & ~BIT32(4)) | (forced != 0 ? BIT32(4) : 0));
+}
 // VMRUN demands SVME (APM vol. 2, 15.5.1); the guest does not see it.
 void svm_efer_set(struct vcpu *vcpu, uint64_t efer) { vmcb_of(vcpu)->efer = efer | EFER_SVME; }
 

@@ -18,6 +18,7 @@ extern struct svm_caps svm_caps;
 
 struct svm_vcpu {
 	struct vmcb *vmcb;
+	uint64_t cr4_forced;      // set in the VMCB's CR4, clear in the guest's
 	uint64_t asid_generation; // of the CPU's pool when the ASID was taken
 	// NMI masking (APM vol. 2, 15.20 has no virtual NMIs on this generation): after an injected NMI the IRET
 	// is intercepted; the mask ends when that IRET has completed.

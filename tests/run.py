@@ -4,8 +4,9 @@
 
 usage: tests/run.py [--only SUITE,...] [--without SUITE,...]
 Suites: static (the parts of mk/check.mk), unit, fuzz, and those that start machines: guests on each platform and
-every tests/system/test_*.py. Those run two at a time; the others use two processes by themselves. What failed is
-shown whole; the output of each suite stays in build/test. The exit status is 0 only when nothing failed.
+every tests/system/test_*.py. Those run two at a time where CPUs and memory allow; the others use two processes by
+themselves. What failed is shown whole; the output of each suite stays in build/test. Then what ran on which CPU as one
+table (tests/matrix.py), also in build/matrix.txt. The exit status is 0 only when nothing failed.
 """
 import argparse
 import concurrent.futures
@@ -20,11 +21,16 @@ import xml.etree.ElementTree
 from dataclasses import dataclass, field
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "system"))
+import matrix  # noqa: E402
+from emulators import MATRIX, PLATFORMS  # noqa: E402
+
 OUT = ROOT / "build" / "test"
 STATIC = ("check-layers", "check-layout", "check-config", "check-sources")
-# The slow ones first, so that the two lanes end together.
-PLATFORMS = ("bochs-ryzen", "bochs-haswell", "bochs-ivybridge", "qemu-epyc", "qemu-max")
 LANES = 2
+LANE_MIB = 2048  # of free memory
+# The slow ones first, so that the lanes end together.
+LONG = ("test_parity", "test_linux", "test_boot", "guests-bochs")
 SUITE_SECONDS = 1500
 SHOWN_LINES = 150
 COUNTS = re.compile(r"^\w+: (\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
@@ -132,9 +138,30 @@ def machine_suites():
     def system(path):
         return path.stem, lambda: pytest(path.stem, str(path.relative_to(ROOT)))
 
-    slow = [guests(platform) for platform in PLATFORMS if platform.startswith("bochs")]
-    rest = [guests(platform) for platform in PLATFORMS if not platform.startswith("bochs")]
-    return slow + [system(path) for path in sorted(ROOT.glob("tests/system/test_*.py"))] + rest
+    suites = [guests(name) for name in MATRIX] + [system(path) for path in sorted(ROOT.glob("tests/system/test_*.py"))]
+    return sorted(suites, key=lambda suite: next((n for n, name in enumerate(LONG) if suite[0].startswith(name)), len(LONG)))
+
+
+def lanes():
+    """How many emulators at a time: each wants a CPU, and memory for its guest."""
+    free = re.search(r"^MemAvailable: +(\d+) kB$", pathlib.Path("/proc/meminfo").read_text(), re.M)
+    return max(1, min(LANES, os.cpu_count() or 1, int(free[1]) // 1024 // LANE_MIB))
+
+
+def show_matrix(names):
+    """Of the suites of this run."""
+    files = [path for name in names if (path := OUT / f"{name}.xml").exists()]
+    cells, properties = matrix.read(files)
+    if not cells:
+        return
+    headings = {}
+    for name, platform in PLATFORMS.items():
+        emulator = {"bochs": "Bochs", "tcg": "QEMU", "kvm": "KVM"}[
+            platform.accel if platform.emulator == "qemu" else platform.emulator]
+        headings.setdefault(f"{emulator}, {platform.vendor.upper()}", []).append(name)
+    text = matrix.table(cells, list(headings.items()), properties)
+    (ROOT / "build" / "matrix.txt").write_text(text)
+    print(f"\n{text}")
 
 
 def main():
@@ -176,9 +203,13 @@ def main():
         if status != 0:
             finish("build", Tally(failed=1), output, 0)
             machines = []
-    with concurrent.futures.ThreadPoolExecutor(LANES) as pool:
+    begin, lane_count = time.monotonic(), lanes()
+    with concurrent.futures.ThreadPoolExecutor(lane_count) as pool:
         for done in concurrent.futures.as_completed([pool.submit(timed, item) for item in machines]):
             finish(*done.result())
+    if machines:
+        print(f"     the machines took {time.monotonic() - begin:.0f} s, {lane_count} at a time")
+        show_matrix([name for name, _ in machines])
     print(total)
     return 1 if total.failed or not total.passed else 0
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
@@ -50,6 +50,9 @@ class Platform:
     bare: bool = False  # the guest itself on the emulated machine, without Bulkhead
     vendor: str = "svm"
     lenient: bool = False  # Bochs: unknown MSRs read 0, as bare Linux needs it
+    machine: str = "q35"  # QEMU's
+    accel: str = "tcg"  # QEMU's
+    options: str = ""  # of the hypervisor
 
     @property
     def slowness(self):
@@ -59,23 +62,66 @@ class Platform:
     @property
     def host_word(self):
         """What a guest is told of the CPU below it."""
-        return "host=tcg" if self.emulator == "qemu" else "host=bochs"
+        return {"bochs": "host=bochs", "tcg": "host=tcg", "kvm": "host=real"}[
+            self.accel if self.emulator == "qemu" else self.emulator]
 
 
+# A row of arch/x86/guest/feature.h: name and backends.
+FEATURE_ROW = re.compile(r'^\s*ROW\(\w+, "([^"]+)", (FEATURE_\w+)\)', re.M)
+# Without it a guest starts in 64-bit mode or not at all, which nearly no test guest does: see test_off.py, and Linux on
+# bochs-lynnfield in test_parity.py.
+NOT_TURNED_OFF = {"unrestricted"}
+
+
+def optional_features(vendor):
+    """The names of what the option off= can turn off on this vendor's CPUs so that every guest still starts."""
+    rows = FEATURE_ROW.findall((ROOT / "arch/x86/guest/feature.h").read_text())
+    assert NOT_TURNED_OFF <= {name for name, _ in rows}, "feature.h has not the rows that this expression knows"
+    return [name for name, vendors in rows
+            if vendors in (f"FEATURE_{vendor.upper()}", "FEATURE_BOTH") and name not in NOT_TURNED_OFF]
+
+
+def without_features(name, platform):
+    """`platform` with all optional features off."""
+    return replace(platform, name=name, options=f"off={','.join(optional_features(platform.vendor))}")
+
+
+# Of the machine that runs the tests.
+OWN_VENDOR = "svm" if "svm" in pathlib.Path("/proc/cpuinfo").read_text().split() else "vmx"
+# Of Intel's generations: Nehalem (2008), Westmere (2010, the first with unrestricted guests), Ivy Bridge (2012), Haswell
+# (2013, 1 GiB pages and accessed bits in EPT), Skylake-X (2017), Tiger Lake (2020). Of AMD's: K10 (2008, no next-RIP) to
+# Zen (2017).
+RYZEN = Platform("bochs-ryzen", "bochs", "ryzen")
+HASWELL = Platform("bochs-haswell", "bochs", "corei7_haswell_4770", vendor="vmx")
 PLATFORMS = {
     p.name: p
     for p in (
         Platform("qemu-epyc", "qemu", "EPYC,+svm,+npt"),
         Platform("qemu-max", "qemu", "max,+svm"),
-        Platform("bochs-ryzen", "bochs", "ryzen"),
-        Platform("bochs-haswell", "bochs", "corei7_haswell_4770", vendor="vmx"),
-        Platform("bochs-ivybridge", "bochs", "corei7_ivy_bridge_3770k", vendor="vmx"),
+        Platform("qemu-milan-pc", "qemu", "EPYC-Milan,+svm,+npt", machine="pc"),
+        RYZEN,
+        without_features("bochs-ryzen-off", RYZEN),
+        Platform("bochs-phenom", "bochs", "phenom_8650_toliman"),
+        Platform("bochs-zambezi", "bochs", "zambezi"),
+        Platform("bochs-trinity", "bochs", "trinity_apu"),
+        HASWELL,
+        without_features("bochs-haswell-off", HASWELL),
         Platform("bochs-lynnfield", "bochs", "corei5_lynnfield_750", vendor="vmx"),
+        Platform("bochs-arrandale", "bochs", "corei5_arrandale_m520", vendor="vmx"),
+        Platform("bochs-ivybridge", "bochs", "corei7_ivy_bridge_3770k", vendor="vmx"),
+        Platform("bochs-skylake", "bochs", "corei7_skylake_x", vendor="vmx"),
+        Platform("bochs-tigerlake", "bochs", "tigerlake", vendor="vmx"),
+        Platform("kvm-host", "qemu", "host", vendor=OWN_VENDOR, accel="kvm"),
         Platform("bare-qemu", "qemu", "EPYC", bare=True),
         Platform("bare-ryzen", "bochs", "ryzen", bare=True),
         Platform("bare-haswell", "bochs", "corei7_haswell_4770", bare=True, vendor="vmx"),
     )
 }
+
+
+# Those of `make test`, and the columns of its closing table.
+MATRIX = ("qemu-epyc", "qemu-max", "qemu-milan-pc", "bochs-phenom", "bochs-ryzen", "bochs-ryzen-off", "bochs-arrandale",
+          "bochs-haswell", "bochs-haswell-off", "bochs-skylake")
 
 
 def _tool(args):
@@ -139,7 +185,7 @@ def _bochs_command(platform, iso, work, memory_mib, extra, commands):
 
 def qemu_command(platform, boot, memory_mib, com1):
     """`com1` is the back end of the serial port: a -chardev argument without its id."""
-    return ["qemu-system-x86_64", "-accel", "tcg", "-machine", "q35", "-cpu", platform.cpu, "-m", str(memory_mib),
+    return ["qemu-system-x86_64", "-accel", platform.accel, "-machine", platform.machine, "-cpu", platform.cpu, "-m", str(memory_mib),
             "-display", "none", "-monitor", "none", "-nic", "none", "-no-user-config",
             "-device", f"isa-debug-exit,iobase={DEBUG_EXIT:#x}",
             "-chardev", f"{com1},id=com1", "-serial", "chardev:com1", *boot]

@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from emulators import BUILD, DEBUG_EXIT, KERNEL, PLATFORMS, bulkhead_iso, make_iso, run
+from emulators import BUILD, DEBUG_EXIT, KERNEL, MATRIX, PLATFORMS, bulkhead_iso, make_iso, run
 
 WORK = BUILD / "guest-iso"
-DEFAULT_PLATFORMS = "qemu-epyc,qemu-max,bochs-ryzen,bochs-haswell,bochs-ivybridge"
 RESULT = re.compile(r"^(SUCCESS|SKIP|ERROR|FAILURE)\b(.*)$", re.M)
 RESULT_LINE = r"(?m)^(?:SUCCESS|SKIP|ERROR|FAILURE)\b.*\n"
 HALTED = r"the machine is halted.*\n"  # after a panic there is nothing to wait for
@@ -42,7 +41,7 @@ class Guest:
     until: str = ""  # end the run here: the guest goes on for ever
     seconds: int = BASE_SECONDS
     bare: tuple = ("bare-qemu", "bare-ryzen", "bare-haswell")
-    skip: dict = field(default_factory=dict, hash=False)  # platform or vendor -> reason
+    skip: dict = field(default_factory=dict, hash=False)  # platform, emulator-vendor or vendor -> reason
 
     @property
     def file(self):
@@ -65,7 +64,7 @@ GUESTS = (
     Guest("mmio_forms"),
     Guest("wild_memory", bare=("bare-qemu",)),
     Guest("triple_fault", final=False, bare=(), stop=r"triple-fault\b",
-          skip={"bochs-ryzen": "Bochs 2.7 stops itself at a triple fault of an SVM guest"}),
+          skip={"bochs-svm": "Bochs 2.7 stops itself at a triple fault of an SVM guest"}),
     Guest("port_storm"),
     Guest("msr_storm"),
     Guest("garbage", final=False, wild=True, stop=r".", seconds=30),
@@ -75,7 +74,7 @@ GUESTS = (
     Guest("irq_window"),
     Guest("cr_access"),
     Guest("debug_regs",
-          skip={"bochs-ryzen": "Bochs 2.7 keeps a debug trap pending over #VMEXIT and gives no DR6 (docs/QUIRKS.md)"}),
+          skip={"bochs-svm": "Bochs 2.7 keeps a debug trap pending over #VMEXIT and gives no DR6 (docs/QUIRKS.md)"}),
     Guest("fpu"),
     Guest("poweroff", final=False, bare=(), stop=r"poweroff\b"),
     Guest("reboot", cmdline="how=cf9", final=False, bare=("bare-qemu",), until=r"READY[^$]*READY"),
@@ -117,7 +116,7 @@ def boot(guest, platform, options=""):
     cmdline = f"{platform.host_word} {guest.cmdline}".strip()
     files = {guest.file.name: guest.file} | ({"module": module_path(guest)} if guest.module else {})
     if not platform.bare:
-        bulkhead_iso(work.with_suffix(".iso"), config_text(guest, platform), files, options)
+        bulkhead_iso(work.with_suffix(".iso"), config_text(guest, platform), files, f"{platform.options} {options}")
         until = f"{guest.until}|{HALTED}" if guest.until else HALTED
         return run(platform, work, iso=work.with_suffix(".iso"), timeout=limit, until=until)
     until = guest.until or (RESULT_LINE if platform.emulator == "bochs" else None)
@@ -166,7 +165,7 @@ def judge(guest, platform, outcome):
 
 
 def selected_platforms():
-    return [PLATFORMS[name] for name in os.environ.get("GUEST_PLATFORMS", DEFAULT_PLATFORMS).split(",")]
+    return [PLATFORMS[name] for name in os.environ.get("GUEST_PLATFORMS", ",".join(MATRIX)).split(",")]
 
 
 CASES = [pytest.param(g, p, id=f"{g.name}-{p.name}") for p in selected_platforms() for g in GUESTS
@@ -188,7 +187,8 @@ def runs(request):
 
 
 def skip_reason(guest, platform):
-    return guest.skip.get(platform.name) or guest.skip.get(platform.vendor)
+    keys = (platform.name, f"{platform.emulator}-{platform.vendor}", platform.vendor)
+    return next((guest.skip[key] for key in keys if key in guest.skip), None)
 
 
 @pytest.mark.parametrize("guest,platform", CASES)

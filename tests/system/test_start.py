@@ -191,6 +191,11 @@ def test_vmx_without_what_is_needed_is_named(bochs_iso, work):
             r"has VMX but .*: extended page tables \(EPT\)")
 
 
+def test_svm_without_nested_paging_is_named(bochs_iso, work):
+    platform = Platform("refused", "bochs", "turion64_tyler")
+    refused(run(platform, work, iso=bochs_iso, timeout=90, until=HALTED), r"has SVM but .*nested paging")
+
+
 def test_vmx_locked_off_by_the_firmware_is_named(work):
     grub_cfg = ("insmod /boot/grub/wrmsr.mod\nwrmsr 0x3a 0x1\nmultiboot2 /boot/bulkhead.elf\n"
                 "module2 /bulkhead.toml bulkhead.toml\nboot\n")

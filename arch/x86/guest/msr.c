@@ -106,7 +106,8 @@ static __cold bool read_vendor(uint32_t msr, uint64_t *value) {
 	case MSR_UCODE_REV: *value = amd ? UCODE_REVISION_AMD : UCODE_REVISION_INTEL; return true;
 	case MSR_PLATFORM_ID: *value = 0; return !amd;
 	case MSR_SYSCFG: *value = 0; return amd;
-	case MSR_NB_CFG: *value = 0; return amd;
+	case MSR_NB_CFG:
+	case MSR_INT_PENDING: *value = 0; return amd;
 	case MSR_DE_CFG: *value = DE_CFG_LFENCE_SERIALISE; return amd;
 	default: return false;
 	}

@@ -23,6 +23,8 @@
 #define MSR_TSC_AUX 0xC0000103u
 #define MSR_VM_CR 0xC0010114u
 #define MSR_VM_HSAVE_PA 0xC0010117u
+#define MSR_INT_PENDING 0xC0010055u // BKDG of family 10h, "Interrupt Pending and CMP-Halt"
+#define CMP_HALT_C1E (BIT(27) | BIT(28))
 #define EFER_SCE BIT(0)
 #define EFER_LME BIT(8)
 #define EFER_NXE BIT(11)
@@ -137,6 +139,11 @@ static void test_denied(void) {
 		             msr);
 	}
 	if (!on_bulkhead()) return;
+	// Linux asks it on families 0Fh and 10h, whose local APIC timer stops in C1E. Ours does not.
+	if (cpu_is_intel())
+		EXPECT_TRAP(VEC_GP, 0, rdmsr(MSR_INT_PENDING));
+	else
+		EXPECT_NO_TRAP(CHECK_EQ(rdmsr(MSR_INT_PENDING) & CMP_HALT_C1E, 0));
 	EXPECT_TRAP(VEC_GP, 0, rdmsr(MSR_VMX_BASIC));
 	EXPECT_TRAP(VEC_GP, 0, wrmsr(MSR_VM_HSAVE_PA, 0x1000));
 	struct trap t = CATCH(wrmsr(MSR_VM_CR, 0));

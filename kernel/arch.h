@@ -17,6 +17,8 @@ void arch_feature_names(char *text, size_t bytes);
 // Picks the backend (VMX or SVM) from CPUID, checks what it needs and turns it on, on the boot CPU. The features in
 // features_off (bits of arch_feature_bit) are treated as if the CPU had them not.
 __must_check int arch_init(uint64_t features_off, struct arch_why *why);
+// The same backend on another CPU, by itself.
+__must_check int arch_cpu_enable(struct arch_why *why);
 // "SVM: ..." / "VMX: ..." and what of the CPU is used, for the log.
 void arch_describe(char *text, size_t bytes);
 

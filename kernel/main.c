@@ -17,6 +17,7 @@
 #include "drivers/host/ioapic.h"
 #include "drivers/host/power.h"
 #include "drivers/host/refclock.h"
+#include "kernel/apstart.h"
 #include "kernel/arch.h"
 #include "kernel/bootcheck.h"
 #include "kernel/bootfile.h"
@@ -33,8 +34,6 @@
 #include "kernel/stress.h"
 #include "kernel/wallclock.h"
 
-#define STACK_MAIN_PAGES 4u
-#define STACK_IST_PAGES 2u
 #define NS_PER_MS 1000000u
 
 extern const unsigned char __image_start[], __image_end[];
@@ -101,11 +100,7 @@ static void bring_up_memory(void) {
 
 static void move_to_stacks(void) {
 	struct cpu_stacks s;
-	struct hostpt *h = memory_hostpt();
-	if (hostmap_stack(h, 0, STACK_MAIN_PAGES, &s.main) < 0 ||
-	    hostmap_stack(h, 1, STACK_IST_PAGES, &s.nmi) < 0 || hostmap_stack(h, 2, STACK_IST_PAGES, &s.df) < 0 ||
-	    hostmap_stack(h, 3, STACK_IST_PAGES, &s.mc) < 0)
-		refuse("no memory for this CPU's stacks");
+	if (memory_cpu_stacks(0, &s) < 0) refuse("no memory for this CPU's stacks");
 	cpu_setup(0, &s);
 }
 
@@ -123,13 +118,9 @@ static void stray(uint8_t vector) {
 }
 
 static void bring_up_interrupts(void) {
-	if (apic_init(hpa(acpi.lapic_base)) < 0 || apic_cpu_init(HOST_VEC_SPURIOUS, HOST_VEC_ERROR) < 0)
+	if (apic_init(hpa(acpi.lapic_base)) < 0 || apstart_apic(&acpi) < 0)
 		refuse("this CPU has no local APIC that can be enabled");
-	this_cpu()->apic_id = apic_id();
 	(void)ioapic_init(&acpi);
-	for (uint32_t i = 0; i < acpi.nmi_count; i++) // which pin carries NMIs (MADT); this version has one CPU
-		apic_lint_nmi(acpi.nmi[i].lint,
-		              (acpi.nmi[i].flags & ACPI_INTI_POLARITY_MASK) == ACPI_INTI_ACTIVE_LOW);
 	trap_irq_set(VEC_NMI, run_nmi);
 	trap_irq_set(HOST_VEC_SPURIOUS, spurious);
 	trap_stray_set(stray);
@@ -226,6 +217,7 @@ __attribute__((no_stack_protector)) noreturn void kernel_entry(uint64_t record, 
 	read_options();
 	start_backend();
 	mce_cpu_init();
+	apstart_all(&acpi);
 	read_config();
 	start_console();
 	uint64_t own_bytes = memory_own_bytes(); // then what the VM takes

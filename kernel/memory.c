@@ -19,6 +19,7 @@ static struct hostpt hostpt;
 static struct hostpt_cpu hostpt_cpu[CPU_MAX];
 static struct frames_range range[BOOT_MEM_MAX + BOOT_FILE_MAX + 4];
 static uint64_t usable_bytes, image_bytes;
+static hpa_t trampoline;
 
 extern const unsigned char __image_start[], __text_end[], __rodata_end[], __image_end[];
 
@@ -44,6 +45,24 @@ static void range_add(unsigned *count, uint64_t base, uint64_t bytes, bool usabl
 	if (usable) usable_bytes += bytes;
 }
 
+// Memory below 1 MiB is not handed out, so a page that is free now stays so. From the top: firmware and DOS-time
+// software keep theirs at the bottom.
+static bool page_free(unsigned count, uint64_t page) {
+	bool usable = false;
+	for (unsigned i = 0; i < count; i++) {
+		const struct frames_range *r = &range[i];
+		if (!r->usable && r->base < page + PAGE_BYTES && page < r->base + r->bytes) return false;
+		usable = usable || (r->usable && r->base <= page && page + PAGE_BYTES <= r->base + r->bytes);
+	}
+	return usable;
+}
+
+static hpa_t low_page(unsigned count) {
+	uint64_t page = FRAMES_LOW_BYTES - PAGE_BYTES;
+	while (page > 0 && !page_free(count, page)) page -= PAGE_BYTES;
+	return hpa(page);
+}
+
 static int frames_build(const struct boot_info *boot) {
 	unsigned count = 0;
 	for (uint32_t i = 0; i < boot->mem_count; i++)
@@ -53,6 +72,7 @@ static int frames_build(const struct boot_info *boot) {
 	for (uint32_t i = 0; i < boot->file_count; i++)
 		range_add(&count, boot->file[i].base, align_up(boot->file[i].bytes, PAGE_BYTES), false);
 	if (boot->fb.format != BOOT_FB_NONE) range_add(&count, boot->fb.base, boot->fb.bytes, false);
+	trampoline = low_page(count);
 	return frames_init(&frames, range, count, frames_pool_suggest(usable_bytes));
 }
 
@@ -103,6 +123,21 @@ int memory_init(const struct boot_info *boot) {
 	trap_fixup_range_set(WINDOW_BASE, WINDOW_BYTES + PAGE_BYTES);
 	return 0;
 }
+
+#define STACK_MAIN_PAGES 4u
+#define STACK_IST_PAGES 2u
+#define CPU_STACKS 4u
+
+int memory_cpu_stacks(uint32_t cpu_id, struct cpu_stacks *s) {
+	unsigned index = cpu_id * CPU_STACKS;
+	int err = hostmap_stack(&hostpt, index, STACK_MAIN_PAGES, &s->main);
+	if (err == 0) err = hostmap_stack(&hostpt, index + 1, STACK_IST_PAGES, &s->nmi);
+	if (err == 0) err = hostmap_stack(&hostpt, index + 2, STACK_IST_PAGES, &s->df);
+	if (err == 0) err = hostmap_stack(&hostpt, index + 3, STACK_IST_PAGES, &s->mc);
+	return err;
+}
+
+hpa_t memory_trampoline(void) { return trampoline; }
 
 int memory_pool_pages(uint64_t pages, hpa_t *first) {
 	pfn_t pfn;

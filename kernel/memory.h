@@ -3,6 +3,7 @@
 // small allocations of boot and build. Nothing here is called on the run path.
 #pragma once
 
+#include "arch/x86/cpu/percpu.h"
 #include "kernel/abi/bootinfo.h"
 #include "mm/hostpt.h"
 #include "mm/pool.h"
@@ -14,6 +15,11 @@ __must_check int memory_init(const struct boot_info *boot);
 struct frames *memory_frames(void);
 struct hostpt *memory_hostpt(void);
 struct hostpt_cpu *memory_cpu(uint32_t cpu_id);
+
+// A CPU's own stacks, guarded. -ERR_NOMEM.
+__must_check int memory_cpu_stacks(uint32_t cpu_id, struct cpu_stacks *stacks);
+// A free page below 1 MiB for the trampoline, reserved since boot; 0 when the firmware's map has none.
+hpa_t memory_trampoline(void);
 
 // `pages` contiguous zeroed pool frames. -ERR_NOMEM.
 __must_check int memory_pool_pages(uint64_t pages, hpa_t *first);

@@ -163,6 +163,16 @@ noreturn void run_loop(void) {
 	}
 }
 
+noreturn void run_cpu(void) {
+	for (;;) {
+		irq_window(); // remote calls are served in the kick
+		if (quiesce_wanted())
+			quiesce_pass();
+		else
+			irq_wait();
+	}
+}
+
 noreturn void run_start(void) {
 	struct vm *vm = vm_get(0);
 	struct cpu *cpu = this_cpu();

@@ -8,6 +8,8 @@
 
 // From kernel/main, once the VMs are built: never returns.
 noreturn void run_start(void);
+// Another CPU, once it is online: works for the others until it gets a vCPU.
+noreturn void run_cpu(void);
 // From the backend after every handled exit, on the CPU's empty stack, interrupts off.
 noreturn void run_loop(void);
 

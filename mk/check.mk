@@ -10,8 +10,8 @@ CHECK_LAYOUT = $(shell find $(CHECK_DIRS) tests tools -name '*.c' -o -name '*.h'
 CHECK_STAMPS = $(CHECK_H:%=$(CHECK_OUT)/alone/%) $(CHECK_HOSTED_H:%=$(CHECK_OUT)/hosted/%) \
 	$(KERNEL_C:%=$(CHECK_OUT)/clang/%) $(patsubst %,$(CHECK_OUT)/clang-efi/%,$(EFI_C) $(EFI_SHIM_C))
 
-# clang has no -mstack-protector-guard=global, and it alone checks the lock annotations.
-CLANG_KERNEL_CFLAGS = $(filter-out -mstack-protector-guard=%,$(KERNEL_CFLAGS)) -Wthread-safety
+# clang lacks some of GCC's flags, and it alone checks the lock annotations.
+CLANG_KERNEL_CFLAGS = $(filter-out -mstack-protector-guard=% $(GCC_ONLY),$(KERNEL_CFLAGS)) -Wthread-safety
 check_deps = -MMD -MP -MT $@ -MF $@.d
 # Two jobs, unless the user said how many.
 JOBS = $(if $(findstring -j,$(MAKEFLAGS)),,-j2)

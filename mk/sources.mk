@@ -60,6 +60,8 @@ KERNEL_C := \
 	kernel/timerq.c \
 	kernel/irqroute.c \
 	kernel/smp.c \
+	kernel/tscsync.c \
+	kernel/apstart.c \
 	kernel/quiesce.c \
 	kernel/panic.c \
 	kernel/symbols.c \
@@ -152,5 +154,6 @@ KERNEL_ASM := \
 	boot/mb2/mb2_entry.asm \
 	arch/x86/cpu/entry.asm \
 	arch/x86/cpu/trap.asm \
+	arch/x86/cpu/ap.asm \
 	arch/x86/svm/enter.asm \
 	arch/x86/vmx/enter.asm

@@ -144,13 +144,15 @@ UNIT += option record
 option_SRC = kernel/option.c arch/x86/guest/feature.c kernel/lib/fmt.c
 record_SRC = arch/x86/guest/record.c
 
-UNIT += scrub save smp quiesce
+UNIT += scrub save smp quiesce tscsync
 scrub_SRC = kernel/scrub.c $(GMEM_SRC)
 save_SRC = kernel/save.c kernel/lib/err.c
 SMP_SRC := kernel/smp.c kernel/lib/lock.c
 smp_SRC = $(SMP_SRC)
 smp_LIBS = -lpthread
 quiesce_SRC = kernel/quiesce.c $(SMP_SRC)
+tscsync_SRC = kernel/tscsync.c
+tscsync_LIBS = -lpthread
 
 UNIT_BIN = $(UNIT:%=$(BUILD)/unit/test_%)
 

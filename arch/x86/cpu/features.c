@@ -71,8 +71,7 @@ static void read_sizes(struct cpu_features *f) {
 	f->xsave_bytes = r.ecx;
 }
 
-void features_read(void) {
-	struct cpu_features *f = &features;
+static void read_all(struct cpu_features *f) {
 	struct cpuid_regs r = cpuid(CPUID_BASIC, 0);
 	f->max_basic = r.eax;
 	memcpy(f->vendor_name, (const uint32_t[]){r.ebx, r.edx, r.ecx}, 12);
@@ -87,4 +86,16 @@ void features_read(void) {
 	read_bits(f);
 	f->mca = f->mca && f->mce;
 	read_sizes(f);
+}
+
+void features_read(void) { read_all(&features); }
+
+// From phys_bits on: a CPU of another model or stepping may do, one that can do less may not.
+bool features_same(void) {
+	struct cpu_features mine = {.vendor = CPU_VENDOR_OTHER};
+	read_all(&mine);
+	mine.xsave_bytes = features.xsave_bytes; // follows XCR0
+	size_t from = offsetof(struct cpu_features, phys_bits);
+	return mine.vendor == features.vendor &&
+	       memcmp((const char *)&mine + from, (const char *)&features + from, sizeof mine - from) == 0;
 }

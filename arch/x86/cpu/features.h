@@ -22,3 +22,5 @@ struct cpu_features {
 // Filled by features_read, constant after.
 extern struct cpu_features features;
 void features_read(void);
+// True when the CPU it runs on can do exactly what the boot CPU, whose features those are, can.
+bool features_same(void);

@@ -8,7 +8,7 @@
 #include "arch/x86/cpu/regs.h"
 #include "arch/x86/cpu/trap.h"
 
-static struct cpu cpus[1];
+static struct cpu cpus[CPU_MAX];
 
 struct cpu *cpu_get(uint32_t id) {
 	return id < array_count(cpus) ? &cpus[id] : NULL;

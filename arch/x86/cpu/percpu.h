@@ -9,7 +9,7 @@
 
 struct vcpu;
 
-struct cpu {
+struct __aligned_to(64) cpu {
 	struct cpu *self;   // GS:0
 	uint64_t stack_top; // GS:8, where every exit starts
 	struct vcpu *vcpu;  // whose state is loaded here, NULL when none
@@ -43,4 +43,5 @@ struct cpu *cpu_get(uint32_t id);
 struct cpu_stacks {
 	void *main, *nmi, *df, *mc;
 };
+
 void cpu_setup(uint32_t id, const struct cpu_stacks *stacks);

@@ -47,6 +47,8 @@ void arch_describe(char *text, size_t bytes) {
 	if (at < bytes) ops->describe(text + at, bytes - at);
 }
 
+int arch_cpu_enable(struct arch_why *why) { return ops->cpu_enable(why); }
+
 int arch_vm_create(struct vm *vm, struct arch_why *why) {
 	struct arch_vm *arch;
 	int err = memory_object(sizeof *arch, (void **)&arch);

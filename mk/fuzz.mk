@@ -31,6 +31,13 @@ image_FUZZ_SRC = boot/efi/image.c boot/efi/names.c kernel/lib/elf.c kernel/lib/s
 FUZZ += emul
 emul_FUZZ_SRC = $(EMUL_SRC)
 
+FUZZ += option
+option_FUZZ_SRC = $(OPTION_SRC) kernel/lib/fmt.c
+FUZZ += save
+save_FUZZ_SRC = kernel/save.c kernel/vm.c kernel/iobus.c kernel/irqroute.c kernel/timerq.c arch/x86/guest/record.c \
+	$(VLAPIC_SRC) $(addprefix drivers/vdev/,vioapic.c vpic.c vpit.c vrtc.c vrtc_calendar.c vpm.c vpci.c vps2.c vreset.c \
+	vuart.c vdebugexit.c) kernel/lib/err.c kernel/lib/log.c kernel/lib/fmt.c
+
 FUZZ_BIN = $(FUZZ:%=$(BUILD)/fuzz/fuzz_%)
 
 $(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(UNIT_COMMON) $$($$*_FUZZ_SRC)

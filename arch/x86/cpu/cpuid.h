@@ -47,8 +47,11 @@
 #define CPUID7_EBX_AVX512 (BIT32(16) | BIT32(17) | BIT32(30) | BIT32(31)) // F, DQ, BW, VL
 #define CPUID7_ECX_UMIP BIT32(2)
 #define CPUID7_EDX_ARCH_CAPABILITIES BIT32(29)
-// Leaf 0xD, 1
-#define CPUIDD_EAX_XSAVEOPT BIT32(0)
+// Leaf 0xD: subleaf 1, and those of the components.
+#define CPUIDD1_EAX_XSAVEOPT BIT32(0)
+#define CPUIDD1_EAX_XSAVEC BIT32(1)
+#define CPUIDD1_EAX_XSAVES BIT32(3)
+#define CPUIDD_ECX_ALIGNED BIT32(1) // in the compacted format
 // Leaf 8000_0001
 #define CPUID81_ECX_SVM BIT32(2)
 #define CPUID81_EDX_NX BIT32(20)

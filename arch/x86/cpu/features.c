@@ -69,6 +69,7 @@ static void read_sizes(struct cpu_features *f) {
 	const struct cpuid_regs r = cpuid(CPUID_XSAVE, 0);
 	f->xcr0_mask = (uint64_t)r.edx << 32 | r.eax;
 	f->xsave_bytes = r.ecx;
+	f->xsaves = (cpuid(CPUID_XSAVE, 1).eax & CPUIDD1_EAX_XSAVES) != 0;
 }
 
 static void read_all(struct cpu_features *f) {

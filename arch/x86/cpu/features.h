@@ -14,7 +14,7 @@ struct cpu_features {
 	uint8_t phys_bits, virt_bits;
 	bool vmx, svm, hypervisor;
 	bool x2apic, tsc_deadline, invariant_tsc, rdtscp, mce, mca;
-	bool xsave, smep, smap, umip, nx, page_1g, pge, arch_capabilities;
+	bool xsave, xsaves, smep, smap, umip, nx, page_1g, pge, arch_capabilities;
 	uint64_t xcr0_mask;   // bits XCR0 may have set (CPUID 0xD)
 	uint32_t xsave_bytes; // largest XSAVE area for xcr0_mask; 512 without XSAVE
 };

@@ -39,7 +39,7 @@ int arch_init(uint64_t features_off, struct arch_why *why) {
 	log_features_off(features_off);
 	ops = features.svm ? &svm_ops : &vmx_ops;
 	int err = ops->probe(why);
-	return err < 0 ? err : ops->cpu_enable(why);
+	return err < 0 ? err : arch_cpu_enable(why);
 }
 
 void arch_describe(char *text, size_t bytes) {
@@ -47,7 +47,10 @@ void arch_describe(char *text, size_t bytes) {
 	if (at < bytes) ops->describe(text + at, bytes - at);
 }
 
-int arch_cpu_enable(struct arch_why *why) { return ops->cpu_enable(why); }
+int arch_cpu_enable(struct arch_why *why) {
+	if (guest_features.xsaves) wrmsr(MSR_XSS, 0); // a guest's is 0 always, and this stays in the CPU
+	return ops->cpu_enable(why);
+}
 
 int arch_vm_create(struct vm *vm, struct arch_why *why) {
 	struct arch_vm *arch;

@@ -48,7 +48,10 @@
 #define LEAF1_EDX_SHARED (LEAF1_EDX & (MASK64(9, 0) | MASK64(17, 12) | MASK64(24, 23)))
 #define LEAF88_EBX (BIT32(0) /* CLZERO */ | BIT32(2) /* XSAVEERPTR */ | CPUID88_EBX_IBPB)
 #define XCR0_OFFERED (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM)
-#define LEAF_D1_EAX (CPUIDD_EAX_XSAVEOPT | BIT32(2) /* XGETBV 1 */)
+#define LEAF_D1_COMPACTED (CPUIDD1_EAX_XSAVEC | CPUIDD1_EAX_XSAVES)
+#define LEAF_D1_EAX (CPUIDD1_EAX_XSAVEOPT | BIT32(2) /* XGETBV 1 */ | LEAF_D1_COMPACTED)
+#define XSAVE_ALIGN 64u
+#define XSAVE_FIXED_BYTES 576u // legacy area and header
 #define LEAF6_ARAT BIT32(2)
 
 static __cold struct cpuid_entry *add(struct cpuid_model *m, uint32_t leaf, uint32_t subleaf,
@@ -108,9 +111,9 @@ static __cold void add_xsave(struct cpuid_model *m) {
 	uint64_t mask = features.xcr0_mask & XCR0_OFFERED;
 	struct cpuid_entry *e = add(m, CPUID_XSAVE, 0, true);
 	e->eax = (uint32_t)mask;
-	uint32_t bytes = 576; // legacy area and header
+	uint32_t bytes = XSAVE_FIXED_BYTES;
 	struct cpuid_entry *one = add_host(m, CPUID_XSAVE, 1, true);
-	one->eax &= LEAF_D1_EAX;
+	one->eax &= LEAF_D1_EAX & ~(guest_features.xsaves ? 0 : LEAF_D1_COMPACTED);
 	one->ebx = one->ecx = one->edx = 0;
 	for (uint32_t i = 2; i < 63; i++) {
 		if ((mask >> i & 1) == 0) continue;
@@ -202,14 +205,18 @@ uint64_t cpuid_xcr0_mask(const struct cpuid_model *m) {
 	return e != NULL ? (uint64_t)e->edx << 32 | e->eax : 0;
 }
 
-// The size of an XSAVE area for the features XCR0 has on now.
-static uint32_t xsave_bytes_now(const struct vcpu *vcpu) {
+// The size of an XSAVE area for the features XCR0 has on now; of XSS no bit is ever on.
+static uint32_t xsave_bytes_now(const struct vcpu *vcpu, bool compacted) {
 	const struct cpuid_model *m = &vcpu->vm->arch->cpuid;
 	uint64_t on = xgetbv(0); // the guest's: XSETBV is not intercepted on every CPU
-	uint32_t bytes = 576;
+	uint32_t bytes = XSAVE_FIXED_BYTES;
 	for (uint32_t i = 2; i < 63 && on >> i != 0; i++) {
 		const struct cpuid_entry *part = (on >> i & 1) != 0 ? cpuid_find(m, CPUID_XSAVE, i) : NULL;
-		if (part != NULL) bytes = (uint32_t)max_u64(bytes, (uint64_t)part->ebx + part->eax);
+		if (part == NULL) continue;
+		uint32_t begin = compacted ? bytes : part->ebx;
+		if (compacted && (part->ecx & CPUIDD_ECX_ALIGNED) != 0)
+			begin = (begin + XSAVE_ALIGN - 1) & ~(XSAVE_ALIGN - 1);
+		bytes = (uint32_t)max_u64(bytes, (uint64_t)begin + part->eax);
 	}
 	return bytes;
 }
@@ -237,7 +244,8 @@ void cpuid_exit(struct vcpu *vcpu, const struct exit *exit) {
 		if (e == NULL) r.ecx = subleaf & 0xff;
 		break;
 	case CPUID_XSAVE:
-		if (subleaf == 0 && e != NULL) r.ebx = xsave_bytes_now(vcpu);
+		if (subleaf == 0 && e != NULL) r.ebx = xsave_bytes_now(vcpu, false);
+		if (subleaf == 1 && (r.eax & LEAF_D1_COMPACTED) != 0) r.ebx = xsave_bytes_now(vcpu, true);
 		break;
 	default: break;
 	}

@@ -18,6 +18,9 @@
 	ROW(EPT_2M, "ept-2m", FEATURE_VMX) \
 	ROW(EPT_AD, "ept-ad", FEATURE_VMX) \
 	ROW(UNRESTRICTED, "unrestricted", FEATURE_VMX) \
+	ROW(EFER_CONTROLS, "efer-controls", FEATURE_VMX) \
+	ROW(PAT_CONTROLS, "pat-controls", FEATURE_VMX) \
+	ROW(XSAVES, "xsaves", FEATURE_BOTH) \
 	ROW(RDTSCP, "rdtscp", FEATURE_BOTH) \
 	ROW(NEXT_RIP, "next-rip", FEATURE_SVM) \
 	ROW(FLUSH_BY_ASID, "flush-by-asid", FEATURE_SVM) \
@@ -38,8 +41,9 @@ void feature_names(uint64_t mask, uint32_t vendors, char *text, size_t bytes);
 
 // What of the CPU is left for guests when a backend's controls and the options have been looked at; set by its probe.
 struct guest_features {
+	bool xsaves; // XSAVES, XRSTORS and IA32_XSS, which has no bit that a guest may set
 	bool rdtscp; // RDTSCP and RDPID
-	const char
-	    *unpaged_lacks; // what a guest needs whose CR0.PE or PG is 0 and the CPU has not; NULL: nothing
+	// What a guest needs whose CR0.PE or PG is 0 and this CPU has not; NULL: nothing.
+	const char *unpaged_lacks;
 };
 extern struct guest_features guest_features;

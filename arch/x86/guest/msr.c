@@ -129,7 +129,8 @@ static bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value) {
 		ops->paging_get(vcpu, &p);
 		*value = p.efer;
 		return true;
-	case MSR_MCG_CAP: *value = 0; return true; // machine-check architecture with no banks
+	case MSR_XSS: *value = 0; return guest_features.xsaves; // no supervisor state is offered
+	case MSR_MCG_CAP: *value = 0; return true;              // machine-check architecture with no banks
 	case MSR_MCG_STATUS: *value = a->mcg_status; return true;
 	case MSR_MTRR_CAP: *value = MTRR_CAP_VALUE; return true;
 	case MSR_HWCR: *value = a->hwcr; return features.vendor == CPU_VENDOR_AMD;
@@ -194,6 +195,7 @@ static bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
 	case MSR_PAT: return pat_write(vcpu, value);
 	case MSR_EFER: return efer_write(vcpu, value);
 	case MSR_MCG_STATUS: a->mcg_status = 0; return value == 0;
+	case MSR_XSS: return value == 0 && guest_features.xsaves;
 	case MSR_HWCR:
 		if (features.vendor != CPU_VENDOR_AMD || (value & ~HWCR_ALLOWED) != 0) return false;
 		a->hwcr = value;

@@ -50,14 +50,16 @@ int svm_probe(struct arch_why *why) {
 	    .decode = (r.edx & SVM_FEATURE_DECODE) != 0 && !feature_off(FEATURE_DECODE_ASSIST),
 	    .npt_1g = features.page_1g && !feature_off(FEATURE_NPT_1G),
 	};
+	guest_features.xsaves = features.xsaves && !feature_off(FEATURE_XSAVES);
 	guest_features.rdtscp = features.rdtscp && !feature_off(FEATURE_RDTSCP);
 	return 0;
 }
 
 void svm_describe(char *text, size_t bytes) {
-	fmt_print(text, bytes, "%u ASIDs, NPT 4K 2M%s%s%s%s%s", svm_caps.asids, svm_caps.npt_1g ? " 1G" : "",
+	fmt_print(text, bytes, "%u ASIDs, NPT 4K 2M%s%s%s%s%s%s", svm_caps.asids, svm_caps.npt_1g ? " 1G" : "",
 	          svm_caps.next_rip ? ", next RIP" : "", svm_caps.flush_asid ? ", flush by ASID" : "",
-	          svm_caps.decode ? ", decode assists" : "", guest_features.rdtscp ? ", RDTSCP" : "");
+	          svm_caps.decode ? ", decode assists" : "", guest_features.rdtscp ? ", RDTSCP" : "",
+	          guest_features.xsaves ? ", XSAVES" : "");
 }
 
 // MSRPM: two bits an MSR, read then write, in three ranges of 8192 MSRs (APM vol. 2, 15.11).

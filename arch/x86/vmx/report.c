@@ -86,10 +86,13 @@ void vmx_dump(const struct vcpu *vcpu) {
 	uint32_t reason = vmcs_read32(VMCS_EXIT_REASON);
 	log_error("vmx", "exit reason %s%s", vmx_reason_name(reason),
 	          (reason & VMX_REASON_ENTRY_FAILED) != 0 ? ", the entry failed" : "");
-	for (unsigned i = 0; i < array_count(dump_fields); i += DUMP_COLUMNS)
-		log_error("vmx", "%-24s %16llx  %-24s %16llx", dump_fields[i].name,
-		          (unsigned long long)vmcs_read(dump_fields[i].field), dump_fields[i + 1].name,
-		          (unsigned long long)vmcs_read(dump_fields[i + 1].field));
+	for (unsigned i = 0; i < array_count(dump_fields); i += DUMP_COLUMNS) {
+		uint64_t value[DUMP_COLUMNS]; // 0 where the CPU has no such field
+		for (unsigned c = 0; c < DUMP_COLUMNS; c++)
+			if (!vmcs_read_quiet(dump_fields[i + c].field, &value[c])) value[c] = 0;
+		log_error("vmx", "%-24s %16llx  %-24s %16llx", dump_fields[i].name, (unsigned long long)value[0],
+		          dump_fields[i + 1].name, (unsigned long long)value[1]);
+	}
 	vmx_entry_state_read(&state);
 	unsigned count = vmx_entry_check(&state, broken);
 	for (unsigned i = 0; i < count; i++)

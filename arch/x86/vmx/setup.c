@@ -57,7 +57,7 @@ enum need {
 
 #define FEATURE_NONE 63u
 _Static_assert((unsigned)FEATURE_COUNT <= FEATURE_NONE, "a number of no feature");
-// `name` is the manual's.
+// `name` is the manual's; NULL: the next row's.
 // clang-format off
 #define CONTROL(word, bit, need, feature, name) {VMX_##word, need, FEATURE_##feature, VMX_##word##_##bit, name}
 static const struct {
@@ -86,13 +86,14 @@ static const struct {
 	CONTROL(EXIT, HOST_64, SET, NONE, "host address-space size"),
 	CONTROL(ENTRY, LOAD_DEBUG, SET, NONE, "load debug controls"),
 	CONTROL(ENTRY, IA32E, LATER, NONE, "IA-32e mode guest"),
-	CONTROL(EXIT, LOAD_PAT, SET, NONE, "load IA32_PAT on exit"),
-	CONTROL(ENTRY, LOAD_PAT, SET, NONE, "load IA32_PAT on entry"),
-	CONTROL(EXIT, LOAD_EFER, SET, NONE, "load IA32_EFER on exit"),
-	CONTROL(ENTRY, LOAD_EFER, SET, NONE, "load IA32_EFER on entry"),
 	CONTROL(PROC2, VPID, WANTED, VPID, "VPID"),
 	CONTROL(PROC2, UNRESTRICTED, WANTED, UNRESTRICTED, "unrestricted guest"),
 	CONTROL(PROC2, RDTSCP, WANTED, RDTSCP, "RDTSCP"),
+	CONTROL(PROC2, XSAVES, WANTED, XSAVES, "XSAVES"),
+	CONTROL(EXIT, LOAD_EFER, WANTED, EFER_CONTROLS, NULL),
+	CONTROL(ENTRY, LOAD_EFER, WANTED, EFER_CONTROLS, "load IA32_EFER"),
+	CONTROL(EXIT, LOAD_PAT, WANTED, PAT_CONTROLS, NULL),
+	CONTROL(ENTRY, LOAD_PAT, WANTED, PAT_CONTROLS, "load IA32_PAT"),
 };
 // clang-format on
 
@@ -159,6 +160,7 @@ int vmx_probe(struct arch_why *why) {
 		return -ERR_UNSUP;
 	}
 	guest_features.rdtscp = features.rdtscp && (caps->control[VMX_PROC2] & VMX_PROC2_RDTSCP) != 0;
+	guest_features.xsaves = features.xsaves && (caps->control[VMX_PROC2] & VMX_PROC2_XSAVES) != 0;
 	caps->cr0_fixed = caps->cpu.cr0_fixed0;
 	caps->cr4_fixed = caps->cpu.cr4_fixed0;
 	// Unrestricted guest frees PE and PG (26.3.1.1 "Checks on Guest Control Registers").
@@ -174,7 +176,8 @@ void vmx_describe(char *text, size_t bytes) {
 	size_t at = fmt_print(text, bytes, "revision %#x, EPT 4K%s%s%s", vmx_revision(),
 	                      caps->ept_2m ? " 2M" : "", caps->ept_1g ? " 1G" : "", caps->ept_ad ? " A/D" : "");
 	for (unsigned i = 0; i < array_count(controls) && at < bytes; i++)
-		if (controls[i].need >= WANTED && (caps->usable[controls[i].word] & controls[i].bit) != 0)
+		if (controls[i].need >= WANTED && controls[i].name != NULL &&
+		    (caps->usable[controls[i].word] & controls[i].bit) != 0)
 			at += fmt_print(text + at, bytes - at, ", %s", controls[i].name);
 }
 

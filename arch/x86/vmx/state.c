@@ -153,7 +153,7 @@ void vmx_efer_set(struct vcpu *vcpu, uint64_t efer) {
 	uint32_t entry = (vmx->entry & ~VMX_ENTRY_IA32E) | ((efer & EFER_LMA) != 0 ? VMX_ENTRY_IA32E : 0);
 	vmx_select(vcpu);
 	vmx->efer = efer;
-	vmcs_write64(VMCS_GUEST_EFER, efer);
+	vmx_listed_set(vcpu, LISTED_EFER, efer);
 	if (entry == vmx->entry) return;
 	vmx->entry = entry;
 	vmcs_write32(VMCS_ENTRY_CONTROLS, entry);
@@ -230,7 +230,6 @@ static uint32_t msr_field(uint32_t msr) {
 	case MSR_SYSENTER_CS: return VMCS_GUEST_SYSENTER_CS;
 	case MSR_SYSENTER_ESP: return VMCS_GUEST_SYSENTER_ESP;
 	case MSR_SYSENTER_EIP: return VMCS_GUEST_SYSENTER_EIP;
-	case MSR_PAT: return VMCS_GUEST_PAT;
 	default: return 0;
 	}
 }
@@ -276,6 +275,10 @@ static bool msr_valid(uint32_t msr, uint64_t value) {
 
 bool vmx_msr_set(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
 	struct vmx_vcpu *vmx = vmx_of(vcpu);
+	if (msr == MSR_PAT) { // guest/msr keeps what it reads
+		vmx_listed_set(vcpu, LISTED_PAT, value);
+		return true;
+	}
 	uint32_t field = msr_field(msr);
 	int live = live_index(msr);
 	if ((field == 0 && live < 0) || !msr_valid(msr, value)) return false;

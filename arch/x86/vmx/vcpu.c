@@ -85,8 +85,6 @@ void vmx_tsc_offset_set(struct vcpu *vcpu, uint64_t offset) {
 	vmx->deferred |= VMX_DEFERRED_TSC;
 }
 
-// ---- the current VMCS ---------------------------------------------------------------------------------------------
-
 struct field_value {
 	enum vmcs_field field;
 	uint64_t value;
@@ -100,6 +98,43 @@ static __attribute__((noinline)) void field_set(enum vmcs_field field, uint64_t 
 static void fields_write(const struct field_value *table, unsigned count) {
 	for (unsigned i = 0; i < count; i++) field_set(table[i].field, table[i].value);
 }
+
+// ---- what an entry and an exit load by controls, or by lists ---------------------------------------------------
+
+static const struct {
+	uint32_t msr, control; // of VM entry; that of VM exit goes with it
+	enum vmcs_field guest_field, host_field;
+} listed[LISTED_MSRS] = {
+    [LISTED_EFER] = {MSR_EFER, VMX_ENTRY_LOAD_EFER, VMCS_GUEST_EFER, VMCS_HOST_EFER},
+    [LISTED_PAT] = {MSR_PAT, VMX_ENTRY_LOAD_PAT, VMCS_GUEST_PAT, VMCS_HOST_PAT},
+};
+
+static bool listed_by_control(unsigned i) { return (vmx_caps.control[VMX_ENTRY] & listed[i].control) != 0; }
+
+// The guest changes none of them without an exit, so nothing is stored at exits.
+void vmx_listed_set(struct vcpu *vcpu, enum vmx_listed i, uint64_t value) {
+	vmx_select(vcpu);
+	if (listed_by_control(i))
+		field_set(listed[i].guest_field, value);
+	else
+		vmx_of(vcpu)->lists->guest[i].value = value;
+}
+
+// The MSRs that no control loads are neighbours in the lists: EFER, PAT or both.
+static void lists_set(const struct vmx_vcpu *vmx) {
+	unsigned first = listed_by_control(LISTED_EFER) ? LISTED_PAT : LISTED_EFER;
+	unsigned end = listed_by_control(LISTED_PAT) ? LISTED_PAT : LISTED_MSRS;
+	unsigned count = first < end ? end - first : 0;
+	field_set(VMCS_ENTRY_MSR_LOAD_COUNT, count);
+	field_set(VMCS_EXIT_MSR_LOAD_COUNT, count);
+	if (count == 0) return;
+	for (unsigned i = 0; i < LISTED_MSRS; i++)
+		vmx->lists->guest[i].msr = vmx->lists->host[i].msr = listed[i].msr;
+	field_set(VMCS_ENTRY_MSR_LOAD_ADDR, frame_hpa(&vmx->lists->guest[first]).v);
+	field_set(VMCS_EXIT_MSR_LOAD_ADDR, frame_hpa(&vmx->lists->host[first]).v);
+}
+
+// ---- the current VMCS ---------------------------------------------------------------------------------------------
 
 // What every exit of a vCPU loads, whichever the CPU (SDM vol. 3, 24.5 "Host-State Area").
 static const struct field_value host_fields[] = {
@@ -123,8 +158,13 @@ static void host_state_set(const struct vcpu *vcpu) {
 	field_set(VMCS_HOST_CR0, read_cr0());
 	field_set(VMCS_HOST_CR3, read_cr3()); // a CPU's root never changes, windows hang in it
 	field_set(VMCS_HOST_CR4, read_cr4());
-	field_set(VMCS_HOST_EFER, rdmsr(MSR_EFER));
-	field_set(VMCS_HOST_PAT, rdmsr(MSR_PAT));
+	for (unsigned i = 0; i < LISTED_MSRS; i++) {
+		uint64_t value = rdmsr(listed[i].msr);
+		if (listed_by_control(i))
+			field_set(listed[i].host_field, value);
+		else
+			vmx_of(vcpu)->lists->host[i].value = value;
+	}
 	// enter.asm leaves one word below the top: where the registers go.
 	field_set(VMCS_HOST_RSP, cpu->stack_top - sizeof(uint64_t));
 	field_set(VMCS_HOST_RIP, (uint64_t)(uintptr_t)vmx_exit_entry);
@@ -169,17 +209,23 @@ void vmx_vcpu_save(struct vcpu *vcpu) {
 
 // ---- creation and reset -------------------------------------------------------------------------------------------
 
+// The VMCS, and behind it the lists where some are needed.
+static unsigned vcpu_pages(void) {
+	return listed_by_control(LISTED_EFER) && listed_by_control(LISTED_PAT) ? 1 : 2;
+}
+
 int vmx_vcpu_create(struct vcpu *vcpu) {
 	struct vmx_vcpu *vmx;
 	int err = memory_object(sizeof *vmx, (void **)&vmx);
 	if (err < 0) return err;
 	hpa_t page;
-	err = memory_pool_pages(1, &page);
+	err = memory_pool_pages(vcpu_pages(), &page);
 	if (err < 0) {
 		memory_object_free(vmx, sizeof *vmx);
 		return err;
 	}
 	put_le32(frame_ptr(page), vmx_revision());
+	if (vcpu_pages() > 1) vmx->lists = frame_ptr(hpa(page.v + PAGE_BYTES));
 	vcpu->arch->vendor = vmx;
 	vcpu->arch->enter_pa = page.v;
 	vmcs_clear(vcpu);
@@ -189,7 +235,7 @@ int vmx_vcpu_create(struct vcpu *vcpu) {
 void vmx_vcpu_destroy(struct vcpu *vcpu) {
 	struct vmx_vcpu *vmx = vmx_of(vcpu);
 	vmcs_clear(vcpu);
-	memory_pool_pages_free(hpa(vcpu->arch->enter_pa), 1);
+	memory_pool_pages_free(hpa(vcpu->arch->enter_pa), vcpu_pages());
 	memory_object_free(vmx, sizeof *vmx);
 	vcpu->arch->vendor = NULL;
 }
@@ -201,8 +247,6 @@ static const struct field_value control_fields[] = {
     {VMCS_PF_ERROR_MATCH, 0},
     {VMCS_CR3_TARGET_COUNT, 0},
     {VMCS_EXIT_MSR_STORE_COUNT, 0},
-    {VMCS_EXIT_MSR_LOAD_COUNT, 0},
-    {VMCS_ENTRY_MSR_LOAD_COUNT, 0},
     {VMCS_ENTRY_INTR_INFO, 0},
     {VMCS_LINK_POINTER, UINT64_MAX}, // no shadow VMCS (SDM vol. 3, 24.4.2)
     {VMCS_CR0_MASK, ~VMX_CR0_OWNED},
@@ -231,7 +275,10 @@ static void controls_set(struct vcpu *vcpu) {
 	field_set(VMCS_EPT_POINTER, ept_pointer(&vcpu->vm->nested.pt));
 	field_set(VMCS_TSC_OFFSET, vmx->tsc_offset);
 	field_set(VMCS_CR4_MASK, ~vmx->cr4_owned);
+	// No bit of IA32_XSS is offered: whatever used one would exit.
+	if (guest_features.xsaves) field_set(VMCS_XSS_EXIT_BITMAP, UINT64_MAX);
 	fields_write(control_fields, array_count(control_fields));
+	lists_set(vmx);
 }
 
 // Of CR4 the guest owns what only concerns itself and its CPUID model allows; the rest exits when it changes.
@@ -250,6 +297,7 @@ void vmx_vcpu_reset(struct vcpu *vcpu) {
 	    .dr6 = DR6_FIXED,
 	    .cr4_owned = CR4_OWNED & cr4_allowed(vcpu),
 	    .cpu = vmx->cpu,
+	    .lists = vmx->lists,
 	};
 	vcpu->arch->cr2 = 0;
 	vmcs_clear(vcpu);

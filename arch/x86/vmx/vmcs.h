@@ -129,6 +129,7 @@ enum vmx_reason {
 #define VMX_PROC2_VPID BIT32(5)
 #define VMX_PROC2_WBINVD BIT32(6)
 #define VMX_PROC2_UNRESTRICTED BIT32(7)
+#define VMX_PROC2_XSAVES BIT32(20)
 #define VMX_PROC2_APIC_REGISTER BIT32(8)
 #define VMX_PROC2_VIRTUAL_INTR BIT32(9)
 #define VMX_PROC2_VMFUNC BIT32(13)
@@ -159,6 +160,13 @@ enum vmx_reason {
 #define VMX_ENTRY_LOAD_BNDCFGS BIT32(16)
 #define VMX_ENTRY_LOAD_CET BIT32(20)
 #define VMX_ENTRY_LOAD_PKRS BIT32(22)
+
+// An entry of the areas of MSRs that an entry or an exit loads or stores (tables 24-12 and 24-14). 16-byte aligned.
+struct vmx_msr_entry {
+	uint32_t msr, reserved;
+	uint64_t value;
+};
+_Static_assert(sizeof(struct vmx_msr_entry) == 16, "table 24-12");
 
 // Interruption information: VM entry, VM exit, IDT vectoring (tables 24-16, 24-18, 24-19). The type, bits 10:8,
 // is enum guest_event_type, and one more.

@@ -49,6 +49,12 @@ enum vmx_deferred {
 
 #define VMX_CPU_NONE UINT32_MAX
 
+// What an entry and an exit load by lists where the CPU lacks the controls for it; in a page of its own.
+enum vmx_listed { LISTED_EFER, LISTED_PAT, LISTED_MSRS };
+struct vmx_msr_lists {
+	struct vmx_msr_entry guest[LISTED_MSRS], host[LISTED_MSRS];
+};
+
 struct vmx_vcpu {
 	uint64_t vpid_generation; // of the CPU's pool when the VPID was taken
 	uint64_t nested_flushed;  // nested_generation at the last INVEPT
@@ -62,6 +68,7 @@ struct vmx_vcpu {
 	uint32_t cpu;
 	uint64_t msr[LIVE_MSRS];
 	uint64_t dr6;
+	struct vmx_msr_lists *lists;     // NULL: the CPU needs none
 	uint64_t efer;                   // the guest's; writes exit, so this is what the VMCS has
 	uint64_t cr0_shadow, cr4_shadow; // the guest's values of the bits the guest does not own
 	uint64_t cr4_owned;              // bits of CR4 the guest changes without an exit
@@ -96,6 +103,8 @@ __cold void vmx_vcpu_reset(struct vcpu *vcpu);
 void vmx_vcpu_load(struct vcpu *vcpu);
 void vmx_vcpu_save(struct vcpu *vcpu);
 void vmx_flush(struct vcpu *vcpu);
+// The guest's value of a listed MSR, into the field for it or into the list.
+void vmx_listed_set(struct vcpu *vcpu, enum vmx_listed i, uint64_t value);
 // Does what was deferred; before an entry.
 void vmx_prepare(struct vcpu *vcpu);
 void vmx_tsc_offset_set(struct vcpu *vcpu, uint64_t offset);

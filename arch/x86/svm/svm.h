@@ -16,10 +16,13 @@ struct svm_caps {
 };
 extern struct svm_caps svm_caps;
 
+#define SVM_CPU_NONE UINT32_MAX
+
 struct svm_vcpu {
 	struct vmcb *vmcb;
 	uint64_t cr4_forced;      // set in the VMCB's CR4, clear in the guest's
 	uint64_t asid_generation; // of the CPU's pool when the ASID was taken
+	uint32_t cpu;             // that had it last
 	// NMI masking (APM vol. 2, 15.20 has no virtual NMIs on this generation): after an injected NMI the IRET
 	// is intercepted; the mask ends when that IRET has completed.
 	bool nmi_masked;
@@ -45,6 +48,7 @@ uint64_t svm_msrpm_pa(void);
 __cold int svm_vcpu_create(struct vcpu *vcpu);
 __cold void svm_vcpu_destroy(struct vcpu *vcpu);
 __cold void svm_vcpu_reset(struct vcpu *vcpu);
+void svm_vcpu_load(struct vcpu *vcpu);
 void svm_flush(struct vcpu *vcpu);
 // ASIDs are handed out upwards per CPU; when they run out, the generation moves on, everything is flushed
 // once and every vCPU takes a new one at its next entry. An ASID is never used twice in a generation. The flush is

@@ -49,7 +49,7 @@ int svm_vcpu_create(struct vcpu *vcpu) {
 	vcpu->arch->vendor = svm;
 	vcpu->arch->block = svm->vmcb;
 	vcpu->arch->enter_pa = page.v;
-	vcpu->arch->host_pa = svm_host_vmcb_pa();
+	svm->cpu = SVM_CPU_NONE;
 	return 0;
 }
 
@@ -58,6 +58,16 @@ void svm_vcpu_destroy(struct vcpu *vcpu) {
 	memory_pool_pages_free(hpa(vcpu->arch->enter_pa), 1);
 	memory_object_free(svm, sizeof *svm);
 	vcpu->arch->vendor = NULL;
+}
+
+// The host's block and the ASID are a CPU's own; one of the same number and generation elsewhere is another vCPU's.
+void svm_vcpu_load(struct vcpu *vcpu) {
+	struct svm_vcpu *svm = svm_of(vcpu);
+	uint32_t cpu = this_cpu()->id;
+	if (svm->cpu == cpu) return;
+	svm->cpu = cpu;
+	svm->asid_generation = ASID_NONE;
+	vcpu->arch->host_pa = svm_host_vmcb_pa();
 }
 
 static void controls_set(struct vcpu *vcpu, struct vmcb *v) {

@@ -78,6 +78,7 @@ int bootcheck_take(const void *at, uint64_t magic, uint64_t kernel_base, uint64_
 		REFUSE(ERR_FORMAT, "entered by an unknown boot path (magic %#llx)", (unsigned long long)magic);
 	}
 	int err = bootcheck(out, why, why_bytes);
+	if (out->magic != BOOT_INFO_MAGIC) out->fb.format = BOOT_FB_NONE;
 	if (err == 0 && out->kernel_base != kernel_base)
 		REFUSE(ERR_INVAL, "boot_info says the kernel is at %#llx, it runs at %#llx",
 		       (unsigned long long)out->kernel_base, (unsigned long long)kernel_base);

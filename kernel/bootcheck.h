@@ -6,7 +6,8 @@
 #include "kernel/lib/types.h"
 
 // Copies or converts to *out and checks it. `magic` tells which path (BOOT_INFO_MAGIC or MB2_MAGIC), `at` is the
-// address of its record through the identity map. On an error `why` holds a readable line.
+// address of its record through the identity map. On an error `why` holds a readable line, and out->path and
+// out->fb say what screen there is to show it on.
 __must_check int bootcheck_take(const void *at, uint64_t magic, uint64_t kernel_base, uint64_t kernel_bytes,
                                 struct boot_info *out, char *why, size_t why_bytes);
 // The checks alone: version, counts, terminated names, ranges that wrap or are empty. Host-testable.

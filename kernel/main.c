@@ -49,8 +49,13 @@ static struct tsccal_result tsc;
 // Before mm is up: the stacks of the very first traps.
 static uint8_t early_stack[3][4096] __aligned_to(16);
 
-// A boot that cannot go on: said, sent, halted. No reset loop.
+static void bring_up_screen(void) {
+	if (hostconsole_screen(&boot) < 0) log_info("boot", "no screen to write to");
+}
+
+// A boot that cannot go on: said, sent, halted. No reset loop. The screen may not have been there yet.
 static noreturn void refuse(const char *why) {
+	bring_up_screen();
 	log_error("boot", "%s", why);
 	log_error("boot", "the machine is halted; nothing was started");
 	machine_halt();
@@ -89,6 +94,7 @@ static void bring_up_memory(void) {
 		         "%u overlaps in the firmware's map, the first at %#llx and %#llx: taken as not usable",
 		         overlaps, (unsigned long long)boot.mem[a].base, (unsigned long long)boot.mem[b].base);
 	if (memory_init(&boot) < 0) refuse("no memory management without a usable memory map");
+	hostio_init(memory_hostpt());
 	struct frames *f = memory_frames();
 	log_info("memory",
 	         "%llu MiB usable, %llu MiB of it for the hypervisor, %llu MiB for guests; %u-level paging",
@@ -105,11 +111,10 @@ static void move_to_stacks(void) {
 }
 
 static void find_platform(void) {
-	hostio_init(memory_hostpt());
 	acpi_read(&acpi, hpa(boot.rsdp), hostio_firmware, &boot);
 	hostio_firmware_end();
 	power_init(&acpi);
-	if (hostconsole_screen(&boot) < 0) log_info("boot", "no screen to write to");
+	bring_up_screen();
 }
 
 static void spurious(void) {}

@@ -20,7 +20,7 @@ static struct {
 	struct ps2 ps2;
 	struct fb fb;
 	struct term term;
-	bool screen;
+	bool screen, screen_tried;
 	bool interrupts;         // somebody takes them
 	bool sending, listening; // what the serial port should interrupt for
 } host;
@@ -116,30 +116,28 @@ void hostconsole_early(void) {
 	log_sink_set(console_log);
 }
 
-// A BIOS machine is in the text mode its boot loader left; by EFI there is no such thing.
-static int screen_text(const struct boot_info *boot) {
-	if (boot->path != BOOT_PATH_MB2) return -ERR_UNSUP;
-	void *buffer = hostio_map(hpa(VGATEXT_BASE), VGATEXT_BYTES, PT_UC);
-	if (buffer == NULL) return -ERR_NOMEM;
-	const struct term_painter painter = vgatext_painter(buffer);
-	term_init(&host.term, VGATEXT_COLUMNS, VGATEXT_ROWS, &painter);
-	return 0;
-}
-
-static int screen_framebuffer(const struct boot_framebuffer *info) {
-	void *pixels = hostio_map(hpa(info->base), info->bytes, PT_WC);
-	if (pixels == NULL) return -ERR_NOMEM;
-	const int err = fb_init(&host.fb, info, pixels);
-	if (err != 0) return err;
-	fb_clear(&host.fb);
-	const struct term_painter painter = fb_painter(&host.fb);
-	term_init(&host.term, host.fb.columns, host.fb.rows, &painter);
-	return 0;
-}
-
 int hostconsole_screen(const struct boot_info *boot) {
-	const int err = boot->fb.format == BOOT_FB_NONE ? screen_text(boot) : screen_framebuffer(&boot->fb);
-	if (err != 0) return err;
+	if (host.screen_tried) return 0;
+	host.screen_tried = true;
+	const bool graphics = boot->fb.format != BOOT_FB_NONE;
+	// A BIOS machine is in the text mode its boot loader left; by EFI there is no such thing.
+	if (!graphics && boot->path != BOOT_PATH_MB2) return -ERR_UNSUP;
+	void *pixels = graphics ? hostio_map(hpa(boot->fb.base), boot->fb.bytes, PT_WC)
+	                        : hostio_map(hpa(VGATEXT_BASE), VGATEXT_BYTES, PT_UC);
+	if (pixels == NULL) return -ERR_NOMEM;
+	unsigned columns = VGATEXT_COLUMNS, rows = VGATEXT_ROWS;
+	struct term_painter painter;
+	if (graphics) {
+		const int err = fb_init(&host.fb, &boot->fb, pixels);
+		if (err != 0) return err;
+		fb_clear(&host.fb);
+		painter = fb_painter(&host.fb);
+		columns = host.fb.columns;
+		rows = host.fb.rows;
+	} else {
+		painter = vgatext_painter(pixels);
+	}
+	term_init(&host.term, columns, rows, &painter);
 	host.screen = true;
 	return console_attach(&screen_ops, &host);
 }

@@ -9,7 +9,8 @@
 
 // First thing in main: COM1 when it is there; needs no memory management. Sets the log sink.
 void hostconsole_early(void);
-// After mm: the screen. -ERR_UNSUP: no screen we can draw on (logged by the caller).
+// The screen; when a boot ends before mm is up, by the loader's identity map. -ERR_UNSUP: no screen we can draw on
+// (logged by the caller). A second call does nothing.
 __must_check int hostconsole_screen(const struct boot_info *boot);
 // After ACPI: the keyboard. -ERR_UNSUP: no controller.
 __must_check int hostconsole_keyboard(const struct acpi_info *info);

@@ -5,7 +5,8 @@
 #include "kernel/lib/err.h"
 #include "kernel/lib/log.h"
 
-#define LOW_MEMORY_BYTES MIB // BIOS data and ROM areas: memory maps leave holes there
+#define IDENTITY_BYTES (4 * GIB) // what the loader's page tables map for sure (kernel/abi/bootinfo.h)
+#define LOW_MEMORY_BYTES MIB     // BIOS data and ROM areas: memory maps leave holes there
 
 static struct {
 	struct hostpt *host; // set once at boot
@@ -16,7 +17,11 @@ void hostio_init(struct hostpt *host) { io.host = host; }
 
 void *hostio_map(hpa_t base, uint64_t bytes, enum pt_type type) {
 	void *va = NULL;
-	const int err = io.host == NULL ? -ERR_STATE : hostmap_io(io.host, base, bytes, type, HOSTPT_RW, &va);
+	int err = -ERR_RANGE;
+	if (io.host != NULL)
+		err = hostmap_io(io.host, base, bytes, type, HOSTPT_RW, &va);
+	else if (base.v < IDENTITY_BYTES && bytes <= IDENTITY_BYTES - base.v)
+		return frame_ptr(base);
 	if (err != 0) {
 		log_error("hostio", "cannot map 0x%llx, %llu bytes: %s", (unsigned long long)base.v,
 		          (unsigned long long)bytes, err_name(err));

@@ -10,7 +10,7 @@
 void hostio_init(struct hostpt *host);
 
 // Readable and writable device memory of this type, never unmapped. NULL (with a log line) when the space is
-// exhausted, the range is absurd, or hostio_init has not run.
+// exhausted or the range is absurd. Before hostio_init: by the loader's identity map, below 4 GiB.
 __must_check void *hostio_map(hpa_t base, uint64_t bytes, enum pt_type type);
 
 // An acpi_map_fn, ctx = the const struct boot_info: maps firmware memory read-only until the next call. Refuses

@@ -8,6 +8,7 @@
 //  - RDI = physical address of struct boot_info, RSI = BOOT_INFO_MAGIC;
 //  - the kernel ELF's PT_LOAD segments copied to phys_base + (p_vaddr - KERNEL_VIRT), bss zeroed,
 //    phys_base 2 MiB aligned, anywhere in physical memory.
+// Everything down to `fb` keeps its place in every version: a kernel that does not fit says so on the screen.
 // The record and all it names lie in ranges of type BOOT_MEM_LOADER. The kernel checks every field
 // on entry (kernel/bootcheck) and refuses what is inconsistent, by name.
 #pragma once

@@ -4,14 +4,17 @@ the firmware below it so and starts the real loader; its words, and what they do
 source. The boot ends in the line that names the cause, or goes on to the end of a guest."""
 import re
 import shutil
+import socket
 import struct
 import subprocess
 import sys
+import tempfile
+import time
 
 import pytest
 
 import images
-from emulators import BUILD, DEBUG_EXIT, ROOT, Platform, run
+from emulators import BUILD, DEBUG_EXIT, KERNEL, ROOT, Platform, make_iso, qemu_command, run
 from images import disk, ovmf
 
 sys.path.insert(0, str(ROOT / "tools"))
@@ -70,6 +73,13 @@ def boot(image, work):
         return outcome
 
     return start
+
+
+def happens(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return condition()
 
 
 def says(outcome, *lines):
@@ -212,32 +222,84 @@ def screen_lines(pixels, width, height, pitch):
         yield text, inks
 
 
-@pytest.mark.parametrize("kind, swapped", [("rgb", True), ("bgr", False), ("mask", True)])
-def test_screen_above_4_gib_is_drawn_on(boot, request, kind, swapped):
-    """The framebuffer is memory, so it can be read afterwards: in the file that is the machine's memory. q35 puts the
-    first 2 GiB below 4 GiB."""
-    memory = WORK / f"{kind}.memory"
+LOW_BYTES = 2 << 30  # what q35 puts below 4 GiB when there is more
+
+
+@pytest.fixture
+def drawn(boot, work, request):
+    """A function as `boot`, with the machine's memory in a file: a framebuffer that is memory can be read afterwards.
+    Returns (outcome, screen_lines, bytes behind the ends of the lines)."""
+    memory = work.with_suffix(".memory")
     memory.unlink(missing_ok=True)
     request.addfinalizer(lambda: memory.unlink(missing_ok=True))
-    outcome = boot(f"screen={kind}", extra=[
-        "-m", "3072", "-machine", "q35,memory-backend=ram",
-        "-object", f"memory-backend-file,id=ram,size=3072M,mem-path={memory},share=on"])
+
+    def start(words, memory_mib, **how):
+        outcome = boot(words, extra=[
+            "-m", str(memory_mib), "-machine", "q35,memory-backend=ram",
+            "-object", f"memory-backend-file,id=ram,size={memory_mib}M,mem-path={memory},share=on"], **how)
+        width, height, pitch, base = (int(n, 0) for n in re.search(
+            r"efishim: screen (\d+)x(\d+) stride (\d+) at (\S+)$", outcome.serial, re.M).groups())
+        with open(memory, "rb") as file:
+            file.seek(base if base < LOW_BYTES else base - (4 << 30) + LOW_BYTES)
+            pixels = file.read(pitch * height)
+        beyond = {pixels[y * pitch + width * 4:(y + 1) * pitch] for y in range(height)}
+        assert beyond == {b"\x5a" * (pitch - width * 4)}, "something was written behind the end of a line"
+        return outcome, base, list(screen_lines(pixels, width, height, pitch))
+
+    return start
+
+
+def shown(lines):
+    """The screen's text; what was wrapped at its right edge is one line again."""
+    return "".join(text if len(text.rstrip()) == len(text) else text.rstrip() + "\n" for text, _ in lines)
+
+
+@pytest.mark.parametrize("kind, swapped", [("rgb", True), ("bgr", False), ("mask", True)])
+def test_screen_above_4_gib_is_drawn_on(drawn, kind, swapped):
+    outcome, base, lines = drawn(f"screen={kind}", 3072)
     boots(outcome)
-    width, height, pitch, base = (int(n, 0) for n in re.search(
-        r"screen (\d+)x(\d+) stride (\d+) at (\S+)$", outcome.serial, re.M).groups())
     assert base >= 4 << 30
-    with open(memory, "rb") as file:
-        file.seek(base - (2 << 30))
-        pixels = file.read(pitch * height)
-    lines = list(screen_lines(pixels, width, height, pitch))
-    shown = "\n".join(text.rstrip() for text, _ in lines)
-    assert re.search(r"Bulkhead \d", shown) and 'vm "flat" stopped: debug-exit 0' in shown, shown
+    assert re.search(r"Bulkhead \d", shown(lines)) and 'vm "flat" stopped: debug-exit 0' in shown(lines), shown(lines)
     text, inks = next(line for line in lines if line[0].startswith("red blue plain"))
     for word, colour in INK.items():
         order = struct.unpack(">I", struct.pack("<I", colour << 8))[0] if swapped else colour
         assert inks[text.index(word)] == order, f"{word}: {inks[text.index(word)]:#x}"
-    beyond = {pixels[y * pitch + width * 4:(y + 1) * pitch] for y in range(height)}
-    assert beyond == {b"\x5a" * (pitch - width * 4)}, "something was written behind the end of a line"
+
+
+@pytest.mark.parametrize("words, cpu, line", [
+    ("nomemory", "EPYC,+svm,+npt", r"boot: no memory management without a usable memory map"),
+    ("", "EPYC,-svm", r"neither VMX nor SVM"),
+], ids=["memory", "cpu"])
+def test_refusal_is_on_the_screen(drawn, words, cpu, line):
+    """Before and after the hypervisor's own page tables."""
+    outcome, _, lines = drawn(f"{words} screen=low", 512, cpu=cpu)
+    says(outcome, rf"bulkhead: .*{line}", r"the machine is halted; nothing was started")
+    assert re.search(line, shown(lines)) and "nothing was started" in shown(lines), shown(lines)
+
+
+def test_refusal_is_on_the_text_screen(work):
+    """By GRUB and a BIOS, without the one file that must be there. QEMU's monitor reads the screen's memory."""
+    make_iso(work.with_suffix(".iso"), {"boot/bulkhead.elf": KERNEL},
+             "multiboot2 /boot/bulkhead.elf\nset gfxpayload=text\nboot\n")
+    serial, cells = work.with_suffix(".serial"), work.with_suffix(".cells")
+    for old in (serial, cells):
+        old.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        boot = ["-cdrom", str(work.with_suffix(".iso")), "-no-reboot", "-monitor",
+                f"unix:{folder}/monitor,server=on,wait=off"]
+        with subprocess.Popen(qemu_command(Platform("text", "qemu", "EPYC,+svm,+npt"), boot, 256, f"file,path={serial}"),
+                              stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as machine:
+            try:
+                assert happens(lambda: serial.exists() and "nothing was started" in serial.read_text(errors="replace"))
+                with socket.socket(socket.AF_UNIX) as monitor:
+                    monitor.connect(f"{folder}/monitor")
+                    monitor.sendall(f"pmemsave 0xb8000 4000 \"{cells}\"\n".encode())
+                    assert happens(lambda: cells.exists() and cells.stat().st_size == 4000)
+            finally:
+                machine.kill()
+    text = cells.read_bytes()[::2].decode("cp437")
+    for line in (r"Bulkhead \d", r"no module is named bulkhead\.toml", r"nothing was started"):
+        assert re.search(line, text), text
 
 
 # ---- Secure Boot with keys --------------------------------------------------------------------------------

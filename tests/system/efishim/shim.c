@@ -25,6 +25,7 @@
 #define PTE_TABLE UINT64_C(3) // present, writable
 
 #define SCREEN_BASE (4 * GIB + 512 * MIB)
+#define SCREEN_BASE_LOW (128 * MIB)
 #define SCREEN_WIDTH 800u
 #define SCREEN_HEIGHT 600u
 #define SCREEN_STRIDE 803u // odd: no two pixels of a line begin on 8 bytes in every line
@@ -54,7 +55,7 @@ static EFI_STATUS file_status;
 static EFI_VOLUME_OPEN real_open_volume;
 static EFI_FILE_OPEN real_open;
 static EFI_LOADED_IMAGE *loader_image;
-static bool overlap;
+static bool overlap, no_memory;
 static enum flag_state secure_boot, setup_mode;
 static EFI_GRAPHICS_OUTPUT_PROTOCOL screen;
 static uint8_t map_room[MAP_BYTES_MAX] __aligned_to(8);
@@ -135,6 +136,8 @@ static EFI_STATUS EFIAPI get_memory_map(UINTN *bytes, EFI_MEMORY_DESCRIPTOR *map
 	}
 	EFI_STATUS status = real.GetMemoryMap(bytes, map, key, step, version);
 	if (status == EFI_BUFFER_TOO_SMALL) print("the buffer is too small");
+	for (UINTN at = 0; no_memory && !EFI_ERROR(status) && at < *bytes; at += *step)
+		((EFI_MEMORY_DESCRIPTOR *)(void *)((uint8_t *)map + at))->Type = EfiReservedMemoryType;
 	if (!overlap || (EFI_ERROR(status) && status != EFI_BUFFER_TOO_SMALL)) return status;
 	UINTN own = *bytes;
 	*bytes += 2 * *step;
@@ -174,6 +177,11 @@ static void word_fragments(const char *value) {
 
 static void word_overlap(const char *value __unused_arg) {
 	overlap = true;
+	boot->GetMemoryMap = get_memory_map;
+}
+
+static void word_nomemory(const char *value __unused_arg) {
+	no_memory = true;
 	boot->GetMemoryMap = get_memory_map;
 }
 
@@ -329,7 +337,8 @@ static void word_screen(const char *value) {
 	            {"bgr", PixelBlueGreenRedReserved8BitPerColor, {0}},
 	            {"mask", PixelBitMask, {0xff, 0xff00, 0xff0000, 0}},
 	            {"mask565", PixelBitMask, {0xf800, 0x7e0, 0x1f, 0}},
-	            {"blt", PixelBltOnly, {0}}};
+	            {"blt", PixelBltOnly, {0}},
+	            {"low", PixelBlueGreenRedReserved8BitPerColor, {0}}};
 	static EFI_GRAPHICS_OUTPUT_MODE_INFORMATION mode = {.HorizontalResolution = SCREEN_WIDTH,
 	                                                    .VerticalResolution = SCREEN_HEIGHT,
 	                                                    .PixelsPerScanLine = SCREEN_STRIDE};
@@ -342,7 +351,7 @@ static void word_screen(const char *value) {
 	}
 	boot->HandleProtocol = handle_protocol;
 	screen.Mode = &current;
-	EFI_PHYSICAL_ADDRESS at = SCREEN_BASE;
+	EFI_PHYSICAL_ADDRESS at = strcmp(value, "low") == 0 ? SCREEN_BASE_LOW : SCREEN_BASE;
 	UINTN bytes = SCREEN_STRIDE * 4 * SCREEN_HEIGHT, pages = bytes / EFI_PAGE_SIZE + 1;
 	current.FrameBufferBase = at;
 	current.FrameBufferSize = bytes;
@@ -371,11 +380,12 @@ static const struct {
     {"again", word_again},         // =N: and so do N more after each stale ExitBootServices
     {"fragments", word_fragments}, // =N: N reserved pages, each apart from the next
     {"overlap", word_overlap},     // the map contradicts itself twice
+    {"nomemory", word_nomemory},   // the map has no free range
     {"secure", word_secure},       // =0, =1, =none: the variable SecureBoot
     {"setup", word_setup},         // =0, =1: the variable SetupMode
     {"bad", word_bad},             // =RSDP, =RSDPx (extended), =XSDT, =RSDT, =DSDT, ...: a wrong checksum
     {"noacpi", word_noacpi},       // no configuration table is ACPI's
-    {"screen", word_screen},       // =rgb, =bgr, =mask, =mask565, =blt: a framebuffer above 4 GiB
+    {"screen", word_screen}, // =rgb, =bgr, =mask, =mask565, =blt: a framebuffer above 4 GiB; =low: below
 };
 
 static void obey(char *text) {

@@ -8,41 +8,42 @@ bits 64
 extern trap_enter
 
 section .text
-; Exceptions: 16 bytes each; the CPU pushed an error code for some (SDM vol. 3, table 6-1; APM vol. 2, table 8-1).
+; Six bytes each: a short jump reaches the hub in the middle. The CPU pushed an error code for some (SDM vol. 3,
+; table 6-1; APM vol. 2, table 8-1).
 %macro exception_stub 1
-align 16
 	%if (%1 == 8) || (%1 >= 10 && %1 <= 14) || (%1 == 17) || (%1 == 21) || (%1 == 29) || (%1 == 30)
+	nop
+	nop
 	%else
-	push qword 0
+	push byte 0
 	%endif
-	push qword %1
-	jmp trap_common
+	push byte %1
+	jmp short exception_hub
 %endmacro
 
-; Interrupts: 8 bytes each, the vector as a signed byte. Vectors 32 to 63 and 224 to 255 are in use; a stranger
-; between them is delivered as 255, the spurious one, and counted there.
+; Four bytes each, the vector as a signed byte. Vectors 32 to 63 and 224 to 226 are in use; a stranger between them is
+; delivered as 255, the spurious one, and counted there.
 %macro interrupt_stub 1
-align 8
 	push byte %1 - 256 * (%1 >= 128)
-	jmp interrupt_common
+	jmp short interrupt_common
 %endmacro
 
 align 16
 global trap_stubs
 trap_stubs:
 %assign vector 0
-%rep 32
+%rep 16
 	exception_stub vector
 %assign vector vector + 1
 %endrep
-align 8
-global trap_interrupt_stubs
-trap_interrupt_stubs:
-%rep 32
-	interrupt_stub vector
+exception_hub:
+	jmp near trap_common
+%rep 16
+	exception_stub vector
 %assign vector vector + 1
 %endrep
-%assign vector 224
+global trap_interrupt_stubs
+trap_interrupt_stubs:
 %rep 32
 	interrupt_stub vector
 %assign vector vector + 1
@@ -91,3 +92,12 @@ trap_common:
 	pop r15
 	add rsp, 16
 	iretq
+
+global trap_high_stubs
+trap_high_stubs:
+%assign vector 224
+%rep 3
+	interrupt_stub vector
+%assign vector vector + 1
+%endrep
+	interrupt_stub 255

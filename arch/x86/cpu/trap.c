@@ -12,8 +12,6 @@
 #include "kernel/lib/string.h"
 
 #define IDT_ENTRIES 256u
-#define EXCEPTION_STUB_BYTES 16u
-#define INTERRUPT_STUB_BYTES 8u
 #define OPCODE_RDMSR 0x320fu         // 0F 32
 #define IDT_PRESENT_INT_GATE 0x8e00u // P, DPL 0, type 14 (SDM vol. 3, 6.14.1)
 
@@ -23,7 +21,7 @@ struct idt_gate {
 };
 _Static_assert(sizeof(struct idt_gate) == 16, "IDT gate");
 
-extern const unsigned char trap_stubs[], trap_interrupt_stubs[];
+extern const unsigned char trap_stubs[], trap_interrupt_stubs[], trap_high_stubs[];
 extern const struct trap_fixup __extable_start[], __extable_end[];
 
 static struct idt_gate idt[IDT_ENTRIES];
@@ -38,17 +36,20 @@ static const char *const exception_name[] = {
     "22",  "23",  "24",  "25",  "26",  "27",  "#HV", "#VC", "#SX", "31",
 };
 
-// Interrupt stubs exist for two blocks of vectors (trap.asm); every other vector is taken as the last one.
+// Exceptions, with a jump of HUB_BYTES in the middle; interrupt stubs exist for two blocks of vectors (trap.asm), and
+// behind the second one that of the spurious vector, as which every other one is taken.
+#define EXCEPTION_STUB_BYTES 6u
+#define HUB_BYTES 5u
+#define INTERRUPT_STUB_BYTES 4u
 #define STUB_BLOCK 32u
+#define HIGH_STUBS 3u
 
 static uint64_t stub_of(unsigned vector) {
-	const unsigned char *stub = trap_stubs + vector * EXCEPTION_STUB_BYTES;
-	if (vector >= HOST_VEC_FIRST) {
-		unsigned index = vector - HOST_VEC_FIRST;
-		if (index >= STUB_BLOCK)
-			index = vector >= HOST_VEC_HIGH ? STUB_BLOCK + vector - HOST_VEC_HIGH : 2 * STUB_BLOCK - 1;
-		stub = trap_interrupt_stubs + index * INTERRUPT_STUB_BYTES;
-	}
+	const unsigned char *stub = trap_stubs + vector * EXCEPTION_STUB_BYTES + vector / 16 * HUB_BYTES;
+	if (vector >= HOST_VEC_FIRST)
+		stub = trap_interrupt_stubs + (vector - HOST_VEC_FIRST) * INTERRUPT_STUB_BYTES;
+	if (vector >= HOST_VEC_FIRST + STUB_BLOCK)
+		stub = trap_high_stubs + min_u64(vector - HOST_VEC_HIGH, HIGH_STUBS) * INTERRUPT_STUB_BYTES;
 	return (uint64_t)(uintptr_t)stub;
 }
 

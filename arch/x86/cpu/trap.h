@@ -14,7 +14,7 @@ struct trap_frame {
 // Device vectors the hypervisor uses on its own interrupt controllers.
 enum host_vector {
 	HOST_VEC_FIRST = 0x20,
-	HOST_VEC_HIGH = 0xe0, // 0x20..0x3f and 0xe0..0xff have entries of their own
+	HOST_VEC_HIGH = 0xe0, // 0x20..0x3f, 0xe0..0xe2 and 0xff have entries of their own
 	HOST_VEC_SERIAL = 0x30,
 	HOST_VEC_KEYBOARD = 0x31,
 	HOST_VEC_TIMER = 0xe0,

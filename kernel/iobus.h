@@ -32,8 +32,8 @@ struct iobus {
 void iobus_init(struct iobus *bus);
 // -ERR_OVERLAP when the range meets a registered one, -ERR_INVAL for an empty or wrapping one,
 // -ERR_NOMEM when the table is full. ops and dev stay owned by the caller and must outlive the bus.
-__must_check int iobus_register(struct iobus *bus, uint64_t base, uint64_t len, const struct io_ops *ops,
-                                void *dev);
+__cold __must_check int iobus_register(struct iobus *bus, uint64_t base, uint64_t len,
+                                       const struct io_ops *ops, void *dev);
 // The range that was hit last, when it holds the whole access; else NULL (use the functions below). For the exit
 // path, which calls its ops directly.
 static inline const struct io_range *iobus_last(const struct iobus *bus, uint64_t addr, unsigned bytes) {

@@ -256,11 +256,11 @@ static void slave_write(void *dev, unsigned offset, uint8_t value) {
 	struct vpic *pic = dev;
 	chip_write(pic, &pic->chip[1], offset, value);
 }
-static uint8_t elcr_read(void *dev, unsigned offset) {
+static __cold uint8_t elcr_read(void *dev, unsigned offset) {
 	struct vpic *pic = dev;
 	return pic->chip[offset].elcr;
 }
-static void elcr_write(void *dev, unsigned offset, uint8_t value) {
+static __cold void elcr_write(void *dev, unsigned offset, uint8_t value) {
 	struct vpic *pic = dev;
 	struct vpic_chip_state *chip = &pic->chip[offset];
 	chip->elcr = (uint8_t)(value & (offset ? ELCR_SLAVE_WRITABLE : ELCR_MASTER_WRITABLE));
@@ -281,10 +281,10 @@ static uint64_t slave_in(void *dev, uint64_t offset, unsigned bytes) {
 static void slave_out(void *dev, uint64_t offset, unsigned bytes, uint64_t value) {
 	vdev_write_bytes(dev, offset, bytes, value, slave_write);
 }
-static uint64_t elcr_in(void *dev, uint64_t offset, unsigned bytes) {
+static __cold uint64_t elcr_in(void *dev, uint64_t offset, unsigned bytes) {
 	return vdev_read_bytes(dev, offset, bytes, elcr_read);
 }
-static void elcr_out(void *dev, uint64_t offset, unsigned bytes, uint64_t value) {
+static __cold void elcr_out(void *dev, uint64_t offset, unsigned bytes, uint64_t value) {
 	vdev_write_bytes(dev, offset, bytes, value, elcr_write);
 }
 
@@ -296,7 +296,7 @@ static const struct io_ops elcr_ops = {.read = elcr_in, .write = elcr_out};
 
 // As firmware leaves it: all masked, because nothing has initialised it. Lines stay; they are the
 // devices' to lower.
-static void reset(struct vdev *self) {
+static __cold void reset(struct vdev *self) {
 	struct vpic *pic = vpic_of(self);
 	for (unsigned i = 0; i < 2; i++)
 		pic->chip[i] = (struct vpic_chip_state){.lines = pic->chip[i].lines, .imr = 0xFF, .lowest = 7};
@@ -304,7 +304,7 @@ static void reset(struct vdev *self) {
 	output_update(pic);
 }
 
-static int create(struct vdev *self, const struct vdev_config *config __unused_arg) {
+static __cold int create(struct vdev *self, const struct vdev_config *config __unused_arg) {
 	struct iobus *pio = vm_pio(self->vm);
 	struct vpic *pic = vpic_of(self);
 	reset(self);
@@ -314,18 +314,18 @@ static int create(struct vdev *self, const struct vdev_config *config __unused_a
 	return err;
 }
 
-static void save(const struct vdev *self, void *record) {
+static __cold void save(const struct vdev *self, void *record) {
 	const struct vpic *pic = (const struct vpic *)(const void *)self;
 	memcpy(record, pic->chip, sizeof pic->chip);
 }
 
-static bool chip_valid(const struct vpic_chip_state *s, uint8_t elcr_writable) {
+static __cold bool chip_valid(const struct vpic_chip_state *s, uint8_t elcr_writable) {
 	if (s->elcr & ~elcr_writable || s->vector & 7 || s->lowest > 7) return false;
 	if (s->init == 1 || s->init > 4 || s->reserved) return false;
 	return (s->read_isr | s->poll | s->special_mask | s->special_nested | s->auto_eoi | s->rotate_auto) <= 1;
 }
 
-static int load(struct vdev *self, const void *record, uint32_t bytes, uint16_t version) {
+static __cold int load(struct vdev *self, const void *record, uint32_t bytes, uint16_t version) {
 	struct vpic *pic = vpic_of(self);
 	struct vpic_state s;
 	int err = vdev_record_copy(self->class, &s, record, bytes, version);

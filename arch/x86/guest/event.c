@@ -25,7 +25,7 @@ static bool makes_double_fault(uint8_t first, uint8_t second) {
 	return (a == FAULT_CONTRIBUTORY && b == FAULT_CONTRIBUTORY) || (a == FAULT_PAGE && b != FAULT_BENIGN);
 }
 
-static void raise(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error) {
+static __cold void raise(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error) {
 	struct arch_vcpu *arch = vcpu->arch;
 	struct pending_exception *pending = &arch->exception;
 	// No error codes in real mode (SDM vol. 3, 20.1.4).

@@ -51,8 +51,8 @@ static bool delivery_cut(const struct vcpu *vcpu) {
 }
 
 // Memory after all (a stale TLB entry, read-only memory), tables or code where no memory is, an event's frame.
-static __attribute__((noinline)) void unusual_fault(struct vcpu *vcpu, const struct exit *exit,
-                                                    const struct memslot *slot) {
+static __cold __attribute__((noinline)) void unusual_fault(struct vcpu *vcpu, const struct exit *exit,
+                                                           const struct memslot *slot) {
 	unsigned long long at = exit->fault.gpa, rip = ops->rip_get(vcpu);
 	struct pt_mapping m;
 	if (slot != NULL && nested_translate(&vcpu->vm->nested, gpa(exit->fault.gpa), &m) == 0 &&

@@ -29,6 +29,43 @@ static const struct {
     {MSR_SYSENTER_EIP, offsetof(struct vcpu_record, sysenter_eip)},
 };
 
+// What the record holds as struct arch_vcpu does.
+#define SAME(own, in_record)                                                                                 \
+	{                                                                                                        \
+		offsetof(struct arch_vcpu, own), offsetof(struct vcpu_record, in_record),                            \
+		    sizeof(                                                                                          \
+		        char[sizeof((struct arch_vcpu *)NULL)->own == sizeof((struct vcpu_record *)NULL)->in_record  \
+		                 ? (int)sizeof((struct vcpu_record *)NULL)->in_record                                \
+		                 : -1])                                                                              \
+	}
+static const struct {
+	uint16_t own, in_record, bytes;
+} same[] = {
+    SAME(gpr, gpr),
+    SAME(dr, dr),
+    SAME(xcr0, xcr0),
+    SAME(pat, pat),
+    SAME(tsc_aux, tsc_aux),
+    SAME(tsc_adjust, tsc_adjust),
+    SAME(misc_enable, misc_enable),
+    SAME(mcg_status, mcg_status),
+    SAME(hwcr, hwcr),
+    SAME(system_time_msr, system_time),
+    SAME(wall_clock_msr, wall_clock),
+    SAME(system_time_version, system_time_version),
+    SAME(mtrr.def_type, mtrr_def_type),
+    SAME(mtrr.base, mtrr_base),
+    SAME(mtrr.mask, mtrr_mask),
+    SAME(mtrr.fixed, mtrr_fixed),
+    SAME(irq_vector, irq_vector),
+};
+
+static void same_copy(void *to, const void *from, bool load) {
+	for (unsigned i = 0; i < array_count(same); i++)
+		memcpy((uint8_t *)to + (load ? same[i].own : same[i].in_record),
+		       (const uint8_t *)from + (load ? same[i].in_record : same[i].own), same[i].bytes);
+}
+
 uint32_t arch_vcpu_record_bytes(void) { return (uint32_t)sizeof(struct vcpu_record) + features.xsave_bytes; }
 uint16_t arch_vcpu_record_version(void) { return VCPU_RECORD_VERSION; }
 
@@ -72,7 +109,6 @@ static void sregs_save(const struct vcpu *vcpu, struct vcpu_record *r) {
 }
 
 static void msrs_save(const struct vcpu *vcpu, struct vcpu_record *r) {
-	const struct arch_vcpu *a = vcpu->arch;
 	for (unsigned i = 0; i < array_count(backend_msr); i++) {
 		uint64_t value = 0;
 		(void)ops->msr_get(vcpu, backend_msr[i].msr, &value);
@@ -82,19 +118,6 @@ static void msrs_save(const struct vcpu *vcpu, struct vcpu_record *r) {
 	                             &r->sysenter_eip};
 	for (unsigned i = 0; i < array_count(address); i++) *address[i] = canonical_form(*address[i]);
 	r->sfmask &= UINT32_MAX;
-	r->pat = a->pat;
-	r->tsc_aux = a->tsc_aux;
-	r->tsc_adjust = a->tsc_adjust;
-	r->misc_enable = a->misc_enable;
-	r->mcg_status = a->mcg_status;
-	r->hwcr = a->hwcr;
-	r->system_time = a->system_time_msr;
-	r->wall_clock = a->wall_clock_msr;
-	r->system_time_version = a->system_time_version;
-	r->mtrr_def_type = a->mtrr.def_type;
-	memcpy(r->mtrr_base, a->mtrr.base, sizeof r->mtrr_base);
-	memcpy(r->mtrr_mask, a->mtrr.mask, sizeof r->mtrr_mask);
-	memcpy(r->mtrr_fixed, a->mtrr.fixed, sizeof r->mtrr_fixed);
 }
 
 static struct vcpu_record_event event_save(bool valid, const struct guest_event *e) {
@@ -118,7 +141,6 @@ static void events_save(const struct vcpu *vcpu, struct vcpu_record *r) {
 	r->debug_pending = ops->debug_pending_get(vcpu);
 	r->blocking = ops->blocking_get(vcpu);
 	r->irq_taken = a->irq_taken;
-	r->irq_vector = a->irq_vector;
 	r->nmi_pending = a->nmi_pending;
 	r->run = vcpu->state == VCPU_BLOCKED     ? VCPU_RECORD_HALTED
 	         : vcpu->state == VCPU_WAIT_SIPI ? VCPU_RECORD_WAIT_SIPI
@@ -129,15 +151,13 @@ void arch_vcpu_record_save(struct vcpu *vcpu, void *record) {
 	const struct arch_vcpu *a = vcpu->arch;
 	struct vcpu_record *r = record;
 	*r = (struct vcpu_record){.version = VCPU_RECORD_VERSION, .bytes = arch_vcpu_record_bytes()};
-	memcpy(r->gpr, a->gpr, sizeof r->gpr);
+	same_copy(r, a, false);
 	r->gpr[GPR_RSP] = ops->rsp_get(vcpu);
 	r->rip = ops->rip_get(vcpu);
 	r->rflags = ops->rflags_get(vcpu);
 	sregs_save(vcpu, r);
-	memcpy(r->dr, a->dr, sizeof r->dr);
 	r->dr6 = (ops->dr6_get(vcpu) & DR6_DEFINED) | DR6_FIXED;
 	r->dr7 = (ops->dr7_get(vcpu) & ~DR7_RESERVED) | DR7_FIXED;
-	r->xcr0 = a->xcr0;
 	r->tsc = vm_guest_tsc(vcpu->vm);
 	msrs_save(vcpu, r);
 	events_save(vcpu, r);
@@ -183,23 +203,9 @@ static void sregs_load(struct vcpu *vcpu, const struct vcpu_record *r) {
 }
 
 static void msrs_load(struct vcpu *vcpu, const struct vcpu_record *r) {
-	struct arch_vcpu *a = vcpu->arch;
 	for (unsigned i = 0; i < array_count(backend_msr); i++)
 		(void)ops->msr_set(vcpu, backend_msr[i].msr, le64((const uint8_t *)r + backend_msr[i].at));
-	a->pat = r->pat;
 	(void)ops->msr_set(vcpu, MSR_PAT, r->pat);
-	a->tsc_aux = r->tsc_aux;
-	a->tsc_adjust = r->tsc_adjust;
-	a->misc_enable = r->misc_enable;
-	a->mcg_status = r->mcg_status;
-	a->hwcr = r->hwcr;
-	a->system_time_msr = r->system_time;
-	a->wall_clock_msr = r->wall_clock;
-	a->system_time_version = r->system_time_version;
-	a->mtrr.def_type = r->mtrr_def_type;
-	memcpy(a->mtrr.base, r->mtrr_base, sizeof r->mtrr_base);
-	memcpy(a->mtrr.mask, r->mtrr_mask, sizeof r->mtrr_mask);
-	memcpy(a->mtrr.fixed, r->mtrr_fixed, sizeof r->mtrr_fixed);
 }
 
 static struct guest_event event_load(const struct vcpu_record_event *e) {
@@ -219,7 +225,6 @@ static void events_load(struct vcpu *vcpu, const struct vcpu_record *r) {
 	a->exception =
 	    (struct pending_exception){.valid = r->exception.valid != 0, .event = event_load(&r->exception)};
 	a->irq_taken = r->irq_taken != 0;
-	a->irq_vector = r->irq_vector;
 	a->nmi_pending = r->nmi_pending != 0;
 	ops->blocking_set(vcpu, r->blocking);
 	ops->debug_pending_set(vcpu, r->debug_pending);
@@ -234,14 +239,12 @@ int arch_vcpu_record_load(struct vcpu *vcpu, const void *record, uint32_t bytes)
 	if (err < 0) return err;
 	ops->vcpu_reset(vcpu);
 	sregs_load(vcpu, r);
-	memcpy(a->gpr, r->gpr, sizeof a->gpr);
+	same_copy(a, r, true);
 	ops->rsp_set(vcpu, r->gpr[GPR_RSP]);
 	ops->rip_set(vcpu, r->rip);
 	ops->rflags_set(vcpu, r->rflags);
-	memcpy(a->dr, r->dr, sizeof a->dr);
 	ops->dr6_set(vcpu, r->dr6);
 	ops->dr7_set(vcpu, r->dr7);
-	a->xcr0 = r->xcr0;
 	memcpy(a->fpu, r->xsave, features.xsave_bytes);
 	msrs_load(vcpu, r);
 	events_load(vcpu, r);

@@ -5,7 +5,7 @@
 GUEST64 := bench longmode cpuid msr module pvh multiboot2 exceptions lapic_timer pic ioapic hlt_wake \
 	triple_fault reboot poweroff mmio_forms wild_memory port_storm msr_storm garbage hypercall self_ipi \
 	nmi irq_window cr_access debug_regs fpu
-GUEST32 := protected realboot
+GUEST32 := protected realboot task
 GUEST_FLAT := realmode_io unpaged
 
 pvh_HEADER := pvh

@@ -107,6 +107,7 @@ KERNEL_C := \
 	arch/x86/guest/pvclock.c \
 	arch/x86/guest/event.c \
 	arch/x86/guest/entrycheck.c \
+	arch/x86/guest/task.c \
 	arch/x86/guest/exit.c \
 	arch/x86/guest/feature.c \
 	arch/x86/guest/board.c \

@@ -53,6 +53,7 @@ GUESTS = (
     Guest("realboot", module="realmode_io.bin"),
     Guest("unpaged", image="unpaged.bin", bare=()),
     Guest("protected"),
+    Guest("task"),
     Guest("longmode"),
     Guest("cpuid"),
     Guest("msr"),

@@ -20,6 +20,8 @@
 #define RFLAGS_RF BIT64(16)
 #define RFLAGS_VM BIT64(17)
 #define RFLAGS_AC BIT64(18)
+// All but bits 3, 5, 15 and those above ID (SDM vol. 1, 3.4.3).
+#define RFLAGS_DEFINED UINT64_C(0x3f7fd7)
 
 // CR0 (SDM vol. 3, 2.5 "Control Registers")
 #define CR0_PE BIT64(0)

@@ -13,6 +13,7 @@
 #include "arch/x86/guest/msr.h"
 #include "arch/x86/guest/ops.h"
 #include "arch/x86/guest/pio.h"
+#include "arch/x86/guest/task.h"
 #include "kernel/lib/panic.h"
 
 _Static_assert(EXIT_KINDS <= VCPU_EXIT_KINDS, "statistics have a slot for every kind");
@@ -65,13 +66,15 @@ static void on_window(struct vcpu *vcpu, const struct exit *exit __unused_arg) {
 	vcpu_request(vcpu, VCPU_REQ_EVENT);
 }
 
-static void on_nmi_window(struct vcpu *vcpu, const struct exit *exit __unused_arg) {
+static __cold void on_nmi_window(struct vcpu *vcpu, const struct exit *exit __unused_arg) {
 	ops->nmi_window(vcpu, false);
 	vcpu_request(vcpu, VCPU_REQ_EVENT);
 }
 
-static void on_iret(struct vcpu *vcpu, const struct exit *exit __unused_arg) {
+// Exits for the sake of NMIs. A backend that steps over it to see its end could not follow it into another task.
+static __cold void on_iret(struct vcpu *vcpu, const struct exit *exit) {
 	if (vcpu->arch->nmi_pending) vcpu_request(vcpu, VCPU_REQ_EVENT);
+	task_return(vcpu, exit);
 }
 
 static void on_hlt(struct vcpu *vcpu, const struct exit *exit) {
@@ -83,7 +86,7 @@ static void on_hlt(struct vcpu *vcpu, const struct exit *exit) {
 		vcpu->state = VCPU_BLOCKED;
 }
 
-static void on_exception(struct vcpu *vcpu, const struct exit *exit) {
+static __cold void on_exception(struct vcpu *vcpu, const struct exit *exit) {
 	// Intercepted only so that an endless loop of it cannot hold the CPU: the guest gets it as it was.
 	if (exit->exception.has_error)
 		guest_exception_error(vcpu, exit->exception.vector, exit->exception.error);
@@ -91,7 +94,7 @@ static void on_exception(struct vcpu *vcpu, const struct exit *exit) {
 		guest_exception(vcpu, exit->exception.vector);
 }
 
-static void on_triple_fault(struct vcpu *vcpu, const struct exit *exit __unused_arg) {
+static __cold void on_triple_fault(struct vcpu *vcpu, const struct exit *exit __unused_arg) {
 	vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "triple-fault at rip %#llx",
 	               (unsigned long long)ops->rip_get(vcpu));
 }
@@ -109,13 +112,13 @@ static __cold void on_machine_check(struct vcpu *vcpu, const struct exit *exit _
 // Some CPUs answer a MOV to CR3 with reserved bits set, which is not intercepted, with this exit instead of #GP
 // (docs/QUIRKS.md). Carried out here it gets the architectural answer; a state that is really refused is refused
 // again at the next entry, with RIP elsewhere.
-static bool was_mov_cr3(struct vcpu *vcpu) {
+static __cold bool was_mov_cr3(struct vcpu *vcpu) {
 	struct emul_insn insn;
 	return guest_decode(vcpu, &insn) && insn.map == EMUL_MAP_0F && insn.opcode == OPCODE_MOV_TO_CR &&
 	       (insn.modrm >> 3 & 7) == 3;
 }
 
-static void on_entry_failed(struct vcpu *vcpu, const struct exit *exit) {
+static __cold void on_entry_failed(struct vcpu *vcpu, const struct exit *exit) {
 	if (was_mov_cr3(vcpu)) {
 		cr_exit(vcpu, &(struct exit){.kind = EXIT_CR_ACCESS,
 		                             .cr = {.op = EXIT_CR_DECODE, .reg = 3, .write = true}});
@@ -125,7 +128,7 @@ static void on_entry_failed(struct vcpu *vcpu, const struct exit *exit) {
 	               (unsigned long long)exit->reason);
 }
 
-static void on_unknown(struct vcpu *vcpu, const struct exit *exit) {
+static __cold void on_unknown(struct vcpu *vcpu, const struct exit *exit) {
 	vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "exit %s reason %#llx is not handled",
 	               exit_kind_name(exit->kind), (unsigned long long)exit->reason);
 }
@@ -160,7 +163,7 @@ static handler_fn *const handler[EXIT_KINDS] = {
     [EXIT_MWAIT] = on_undefined,
     [EXIT_IRET] = on_iret,
     [EXIT_VIRT_INSN] = on_undefined,
-    [EXIT_TASK_SWITCH] = on_unknown,
+    [EXIT_TASK_SWITCH] = task_switch_exit,
     [EXIT_DT_ACCESS] = on_unknown,
     [EXIT_PREEMPT] = on_nothing,
     [EXIT_MISCONFIG] = on_unknown,

@@ -3,7 +3,7 @@
 // handles. A backend fills only the fields its kind names.
 #pragma once
 
-#include "kernel/lib/types.h"
+#include "arch/x86/guest/state.h"
 
 struct vcpu;
 
@@ -34,8 +34,8 @@ enum exit_kind {
 	EXIT_MONITOR,
 	EXIT_MWAIT,
 	EXIT_IRET,
-	EXIT_VIRT_INSN, // an instruction of VMX or SVM itself: #UD
-	EXIT_TASK_SWITCH,
+	EXIT_VIRT_INSN,    // an instruction of VMX or SVM itself: #UD
+	EXIT_TASK_SWITCH,  // .task
 	EXIT_DT_ACCESS,    // descriptor-table register access
 	EXIT_PREEMPT,      // max_run_us
 	EXIT_MISCONFIG,    // nested table entry the CPU refuses: our bug, that VM stops
@@ -55,6 +55,7 @@ enum exit_cr_op {
 	EXIT_CR_LMSW,
 	EXIT_CR_DECODE /* unknown: decode */
 };
+enum exit_task_cause { EXIT_TASK_CALL, EXIT_TASK_IRET, EXIT_TASK_JMP, EXIT_TASK_GATE /* in the IDT */ };
 
 struct exit {
 	enum exit_kind kind;
@@ -84,6 +85,11 @@ struct exit {
 			bool write;  // DR: direction
 			uint16_t lmsw;
 		} cr;
+		struct {
+			uint16_t selector;        // of the new TSS
+			uint8_t cause;            // enum exit_task_cause
+			struct guest_event event; // through a gate: what was being delivered, it is not queued; else zero
+		} task;
 	};
 };
 

@@ -295,6 +295,33 @@ static __cold void emulation_init(struct emulation *e, struct vcpu *vcpu, enum e
 	c->sti_shadow = false;
 }
 
+static __cold void stop_stuck(const struct emulation *e) {
+	vm_stop_reason(e->vcpu->vm, VM_END_CRASH, 0, "page tables are not in memory (rip %#llx cr3 %#llx)",
+	               (unsigned long long)e->ctx.rip, (unsigned long long)e->paging.cr3);
+}
+
+static __cold bool linear_access(struct emulation *e, uint64_t linear, void *dst, const void *src,
+                                 unsigned bytes) {
+	enum emul_access r =
+	    src != NULL ? emul_write(&e->ctx, linear, src, bytes) : emul_read(&e->ctx, linear, dst, bytes, false);
+	if (e->stuck)
+		stop_stuck(e);
+	else if (r == EMUL_ACCESS_FAULT)
+		raise_fault(e->vcpu, &e->ctx.fault);
+	return r == EMUL_ACCESS_OK;
+}
+
+__cold bool guest_linear_access(struct vcpu *vcpu, uint64_t linear, void *dst, const void *src,
+                                unsigned bytes, uint8_t cpl) {
+	struct emulation e;
+	e.hinted = false;
+	ops->paging_get(vcpu, &e.paging);
+	emulation_init(&e, vcpu, guest_mode(&e.paging));
+	e.paging.cpl = cpl;
+	e.paging.rflags &= ~RFLAGS_AC; // an implicit access (SDM vol. 3, 4.6.1 "Determination of Access Rights")
+	return linear_access(&e, (uint32_t)linear, dst, src, bytes);
+}
+
 static __cold bool operand_access(struct vcpu *vcpu, const struct emul_insn *insn, void *dst, const void *src,
                                   unsigned bytes) {
 	struct emulation e;
@@ -306,10 +333,7 @@ static __cold bool operand_access(struct vcpu *vcpu, const struct emul_insn *ins
 		raise_fault(vcpu, &e.ctx.fault);
 		return false;
 	}
-	enum emul_access r =
-	    src != NULL ? emul_write(&e.ctx, linear, src, bytes) : emul_read(&e.ctx, linear, dst, bytes, false);
-	if (r == EMUL_ACCESS_FAULT) raise_fault(vcpu, &e.ctx.fault);
-	return r == EMUL_ACCESS_OK;
+	return linear_access(&e, linear, dst, src, bytes);
 }
 
 bool guest_operand_read(struct vcpu *vcpu, const struct emul_insn *insn, void *dst, unsigned bytes) {
@@ -368,8 +392,7 @@ static __cold __attribute__((noinline)) void emulate(struct vcpu *vcpu, const ui
 	}
 	ops->rsp_set(vcpu, vcpu->arch->gpr[GPR_RSP]);
 	if (e.stuck) {
-		vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "page tables are not in memory (rip %#llx cr3 %#llx)",
-		               (unsigned long long)e.ctx.rip, (unsigned long long)e.paging.cr3);
+		stop_stuck(&e);
 		return;
 	}
 	if (result == EMUL_FAULT) {

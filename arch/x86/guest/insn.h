@@ -20,3 +20,7 @@ bool guest_decode(struct vcpu *vcpu, struct emul_insn *insn);
 // fault was raised.
 bool guest_operand_read(struct vcpu *vcpu, const struct emul_insn *insn, void *dst, unsigned bytes);
 bool guest_operand_write(struct vcpu *vcpu, const struct emul_insn *insn, const void *src, unsigned bytes);
+// Reads to dst, or writes from src when that is not NULL: up to a page at the linear address, whose upper half is
+// ignored, at privilege level `cpl`; 0 also for the CPU's own accesses to its tables. False: a fault was raised.
+bool guest_linear_access(struct vcpu *vcpu, uint64_t linear, void *dst, const void *src, unsigned bytes,
+                         uint8_t cpl);

@@ -8,8 +8,6 @@
 
 #define CR0_DEFINED                                                                                          \
 	(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
-// All but bits 3, 5, 15 and those above ID (SDM vol. 1, 3.4.3).
-#define RFLAGS_DEFINED UINT64_C(0x3f7fd7)
 #define DEBUG_PENDING_DEFINED (MASK64(3, 0) | BIT64(12) | DR6_BS)
 #define SEG_DEFINED (0xffu | SEG_AVL | SEG_L | SEG_DB | SEG_G | SEG_UNUSABLE)
 

@@ -5,7 +5,7 @@
 #include "arch/x86/svm/svm.h"
 
 // The shadow ends: what waited for it is looked at. RF covers one instruction; TF traps after it.
-static __attribute__((noinline)) void advance_rest(struct vcpu *vcpu, struct vmcb *v) {
+static __cold __attribute__((noinline)) void advance_rest(struct vcpu *vcpu, struct vmcb *v) {
 	if ((v->interrupt_shadow & SVM_SHADOW) != 0) vcpu_request(vcpu, VCPU_REQ_EVENT);
 	v->interrupt_shadow &= ~SVM_SHADOW;
 	v->rflags &= ~RFLAGS_RF;
@@ -34,20 +34,21 @@ bool svm_nmi_allowed(const struct vcpu *vcpu) {
 	return !(svm->iret_wait && svm->vmcb->rip == svm->iret_rip);
 }
 
-// One instruction with RFLAGS.TF, so that its end is an exit.
+// One instruction with RFLAGS.TF, so that its end is an exit. What would store the flags exits before it does.
+#define STEP_INTERCEPTS (SVM_ICPT1_PUSHF | SVM_ICPT1_TASK_SWITCH)
 static void step_end(struct svm_vcpu *svm) {
 	if (!svm->stepping) return;
 	svm->stepping = false;
-	svm->vmcb->intercept_misc1 &= ~SVM_ICPT1_PUSHF;
+	svm->vmcb->intercept_misc1 &= ~STEP_INTERCEPTS;
 	if ((svm->guest_flags & RFLAGS_TF) == 0) svm->vmcb->rflags &= ~RFLAGS_TF;
 }
 
-static void step_start(struct svm_vcpu *svm) {
+static __cold void step_start(struct svm_vcpu *svm) {
 	if (svm->stepping) return;
 	svm->stepping = true;
 	svm->guest_flags = svm->vmcb->rflags & (RFLAGS_TF | RFLAGS_RF);
 	svm->vmcb->rflags |= RFLAGS_TF | RFLAGS_RF;
-	svm->vmcb->intercept_misc1 |= SVM_ICPT1_PUSHF; // which would show them
+	svm->vmcb->intercept_misc1 |= STEP_INTERCEPTS;
 }
 
 // A virtual interrupt that nobody delivers: the intercept of its delivery is the window. In an interrupt shadow it is
@@ -88,7 +89,7 @@ static void shadow_keep(struct svm_vcpu *svm) {
 		v->interrupt_shadow |= SVM_SHADOW;
 }
 
-static void iret_begin(struct svm_vcpu *svm) {
+static __cold void iret_begin(struct svm_vcpu *svm) {
 	svm->vmcb->intercept_misc1 &= ~SVM_ICPT1_IRET;
 	svm->iret_wait = svm->nmi_masked;
 	svm->nmi_masked = false;

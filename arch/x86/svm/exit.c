@@ -46,7 +46,6 @@ static const int8_t kind_of[0x90] = {
     KIND(HLT, HLT),
     KIND(INVLPG, INVLPG),
     KIND(IOIO, PIO),
-    KIND(TASK_SWITCH, TASK_SWITCH),
     KIND(FERR_FREEZE, INTERRUPT),
     KIND(SHUTDOWN, TRIPLE_FAULT),
     KIND(VMMCALL, HYPERCALL),
@@ -87,7 +86,7 @@ static void decode_nested_fault(const struct vmcb *v, struct exit *x) {
 }
 
 // MOV to and from control and debug registers: with decode assists the operand is told.
-static void decode_register_access(struct vmcb *v, struct exit *x) {
+static __cold void decode_register_access(struct vmcb *v, struct exit *x) {
 	uint64_t code = v->exit_code;
 	bool debug = code >= SVM_EXIT_DR_READ;
 	// Not every CPU exits before a MOV to CR0 has changed LMA (docs/QUIRKS.md), which is LME and PG.
@@ -123,7 +122,7 @@ static __cold void decode_exception(struct vcpu *vcpu, const struct vmcb *v, str
 	x->exception.address = v->exit_info2;
 }
 
-static void decode_other(struct vcpu *vcpu, struct vmcb *v, struct exit *x) {
+static __cold void decode_other(struct vcpu *vcpu, struct vmcb *v, struct exit *x) {
 	uint64_t code = v->exit_code;
 	if (code < SVM_EXIT_EXCEPTION)
 		decode_register_access(v, x);
@@ -131,7 +130,7 @@ static void decode_other(struct vcpu *vcpu, struct vmcb *v, struct exit *x) {
 		decode_exception(vcpu, v, x);
 	else if ((uint32_t)code == UINT32_MAX) // an invalid VMCB; some CPUs write only the low half
 		x->kind = EXIT_ENTRY_FAILED;
-	else if (code == SVM_EXIT_PUSHF) {
+	else if (code == SVM_EXIT_PUSHF || code == SVM_EXIT_TASK_SWITCH) {
 		svm_step_leave(vcpu);
 		x->kind = EXIT_NMI_WINDOW;
 	} else if (code >= SVM_EXIT_IDTR_READ && code <= SVM_EXIT_TR_WRITE)

@@ -17,7 +17,7 @@ static const struct fixed_insn fixed_insn[] = {
     [SVM_EXIT_MSR] = {TWO_BYTES & ~0x0200u, 0x300f, 2}, // WRMSR 0F 30, RDMSR 0F 32
     [SVM_EXIT_VMMCALL] = {THREE_BYTES, 0xd9010f, 3},    [SVM_EXIT_XSETBV] = {THREE_BYTES, 0xd1010f, 3},
     [SVM_EXIT_INVD] = {TWO_BYTES, 0x080f, 2},           [SVM_EXIT_WBINVD] = {TWO_BYTES, 0x090f, 2},
-    [SVM_EXIT_PAUSE] = {TWO_BYTES, 0x90f3, 2},
+    [SVM_EXIT_PAUSE] = {TWO_BYTES, 0x90f3, 2},          [SVM_EXIT_IRET] = {0xff, 0xcf, 1},
 };
 
 uint8_t svm_insn_length(struct vcpu *vcpu, uint64_t code) {

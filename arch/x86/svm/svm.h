@@ -78,16 +78,16 @@ bool svm_irq_allowed(const struct vcpu *vcpu);
 bool svm_nmi_allowed(const struct vcpu *vcpu);
 bool svm_event_waiting(const struct vcpu *vcpu);
 void svm_irq_window(struct vcpu *vcpu, bool on);
-void svm_nmi_window(struct vcpu *vcpu, bool on);
+__cold void svm_nmi_window(struct vcpu *vcpu, bool on);
 void svm_inject(struct vcpu *vcpu, const struct guest_event *event);
-bool svm_event_get(const struct vcpu *vcpu, struct guest_event *event);
-uint8_t svm_blocking_get(const struct vcpu *vcpu);
-void svm_blocking_set(struct vcpu *vcpu, uint8_t blocking);
+__cold bool svm_event_get(const struct vcpu *vcpu, struct guest_event *event);
+__cold uint8_t svm_blocking_get(const struct vcpu *vcpu);
+__cold void svm_blocking_set(struct vcpu *vcpu, uint8_t blocking);
 // An exit that says something of what is blocked: an interrupt or its window, an NMI, an IRET. Returns its kind.
 enum exit_kind svm_event_exit(struct vcpu *vcpu, enum exit_kind kind);
 // The #DB of our own single step; true when the #DB was only ours.
-bool svm_step_exit(struct vcpu *vcpu);
-// Gives up the step and the shadow it was for: before an instruction that would show the step (PUSHF), or an event.
+__cold bool svm_step_exit(struct vcpu *vcpu);
+// Gives up the step and the shadow it was for: before an instruction that would show the step (PUSHF, a task switch), or an event.
 void svm_step_leave(struct vcpu *vcpu);
 // state.c
 uint64_t svm_rip_get(const struct vcpu *vcpu);

@@ -98,24 +98,32 @@ void vmx_inject(struct vcpu *vcpu, const struct guest_event *event) {
 
 // ---- what an exit left ------------------------------------------------------------------------------------------
 
-void vmx_event_requeue(struct vcpu *vcpu) {
+bool vmx_event_interrupted(struct guest_event *event) {
 	uint32_t info = vmcs_read32(VMCS_IDT_VECTORING_INFO);
-	if (likely((info & VMX_INTR_VALID) == 0)) return;
-	uint32_t type = info >> VMX_INTR_TYPE_SHIFT & VMX_INTR_TYPE_MASK;
-	struct guest_event event = {
-	    .type = (uint8_t)type,
+	if (likely((info & VMX_INTR_VALID) == 0)) return false;
+	*event = (struct guest_event){
+	    .type = (uint8_t)(info >> VMX_INTR_TYPE_SHIFT & VMX_INTR_TYPE_MASK),
 	    .vector = (uint8_t)(info & VMX_INTR_VECTOR_MASK),
 	    .has_error = (info & VMX_INTR_HAS_ERROR) != 0,
 	};
-	if (event.has_error) event.error = vmcs_read32(VMCS_IDT_VECTORING_ERROR);
-	if (type == VMX_INTR_TYPE_PRIVILEGED_SOFT) return; // INT1 is executed again: RIP points at it
-	if (type == EVENT_SOFT_IRQ || type == EVENT_SOFT_EXCEPTION)
-		event.insn_len = (uint8_t)vmcs_read32(VMCS_EXIT_INSN_LEN);
+	if (event->has_error) event->error = vmcs_read32(VMCS_IDT_VECTORING_ERROR);
+	if (event->type >= EVENT_SOFT_IRQ) event->insn_len = (uint8_t)vmcs_read32(VMCS_EXIT_INSN_LEN);
+	return true;
+}
+
+static __cold void requeue(struct vcpu *vcpu) {
+	struct guest_event event;
+	(void)vmx_event_interrupted(&event);
+	if (event.type == VMX_INTR_TYPE_PRIVILEGED_SOFT) return; // INT1 is executed again: RIP points at it
 	// An NMI that did not arrive does not block the next try (32.7.1.2).
-	if (type == EVENT_NMI)
+	if (event.type == EVENT_NMI)
 		vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY,
 		             vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & ~VMX_BLOCKED_NMI);
 	guest_event_requeue(vcpu, &event);
+}
+
+void vmx_event_requeue(struct vcpu *vcpu) {
+	if (unlikely((vmcs_read32(VMCS_IDT_VECTORING_INFO) & VMX_INTR_VALID) != 0)) requeue(vcpu);
 }
 
 // The exit comes before DR6 and DR7 change (27.1, table 27-1): what the delivery would have done is done here, and

@@ -38,7 +38,7 @@ enum exit_need {
 	ROW(OTHER_SMI, UNKNOWN, 0) \
 	ROW(INTERRUPT_WINDOW, IRQ_WINDOW, 0) \
 	ROW(NMI_WINDOW, NMI_WINDOW, 0) \
-	ROW(TASK_SWITCH, TASK_SWITCH, NEED_VECTORING) \
+	ROW(TASK_SWITCH, TASK_SWITCH, NEED_DECODE) \
 	ROW(CPUID, CPUID, NEED_LENGTH) \
 	ROW(GETSEC, VIRT_INSN, 0) \
 	ROW(HLT, HLT, NEED_LENGTH) \
@@ -137,7 +137,7 @@ static void decode_pio(struct exit *x) {
 }
 
 // The IRET that ended NMI blocking faulted: the blocking was not over (32.7.1.2).
-static void nmi_block_again(void) {
+static __cold void nmi_block_again(void) {
 	vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) | VMX_BLOCKED_NMI);
 }
 
@@ -167,7 +167,7 @@ static void decode_cr(struct exit *x) {
 	x->cr.lmsw = (uint16_t)(q >> VMX_CR_LMSW_SHIFT);
 }
 
-static void decode_dr(struct exit *x) {
+static __cold void decode_dr(struct exit *x) {
 	uint64_t q = vmcs_readn(VMCS_EXIT_QUALIFICATION);
 	x->cr.write = (q & VMX_DR_FROM) == 0;
 	x->cr.op = x->cr.write ? EXIT_CR_WRITE : EXIT_CR_READ;
@@ -175,7 +175,19 @@ static void decode_dr(struct exit *x) {
 	x->cr.gpr = (uint8_t)(q >> VMX_CR_GPR_SHIFT & VMX_CR_GPR_MASK);
 }
 
-static void decode_exception(struct vcpu *vcpu, struct exit *x) {
+// Through a task gate in the IDT only the software's events are instructions, to be moved past.
+static __cold void decode_task(struct exit *x) {
+	uint64_t q = vmcs_readn(VMCS_EXIT_QUALIFICATION);
+	x->task.selector = (uint16_t)(q & VMX_TASK_SELECTOR_MASK);
+	x->task.cause = (uint8_t)(q >> VMX_TASK_CAUSE_SHIFT & VMX_TASK_CAUSE_MASK);
+	x->task.event = (struct guest_event){0};
+	if (vmx_event_interrupted(&x->task.event))
+		x->insn_len = x->task.event.insn_len;
+	else
+		x->insn_len = (uint8_t)vmcs_read32(VMCS_EXIT_INSN_LEN);
+}
+
+static __cold void decode_exception(struct vcpu *vcpu, struct exit *x) {
 	uint32_t info = vmcs_read32(VMCS_EXIT_INTR_INFO);
 	uint8_t vector = (uint8_t)(info & VMX_INTR_VECTOR_MASK);
 	if ((info >> VMX_INTR_TYPE_SHIFT & VMX_INTR_TYPE_MASK) == EVENT_NMI) {
@@ -200,6 +212,7 @@ static __attribute__((noinline)) void decode_other(struct vcpu *vcpu, uint32_t r
 	case VMX_REASON_EPT_VIOLATION: decode_nested_fault(x); break;
 	case VMX_REASON_CR_ACCESS: decode_cr(x); break;
 	case VMX_REASON_DR_ACCESS: decode_dr(x); break;
+	case VMX_REASON_TASK_SWITCH: decode_task(x); break;
 	default: decode_exception(vcpu, x); break;
 	}
 }

@@ -208,6 +208,10 @@ enum vmx_cr_type { VMX_CR_TO = 0, VMX_CR_FROM = 1, VMX_CR_CLTS = 2, VMX_CR_LMSW 
 // MOV DR (table 27-4): register 2:0, direction 4, operand 11:8
 #define VMX_DR_REG_MASK UINT64_C(7)
 #define VMX_DR_FROM BIT64(4)
+// Task switch (table 27-2): selector 15:0, enum exit_task_cause 31:30
+#define VMX_TASK_SELECTOR_MASK UINT64_C(0xffff)
+#define VMX_TASK_CAUSE_SHIFT 30u
+#define VMX_TASK_CAUSE_MASK UINT64_C(3)
 // I/O (table 27-5)
 #define VMX_IO_SIZE_MASK UINT64_C(7) // bytes - 1
 #define VMX_IO_IN BIT64(3)

@@ -116,7 +116,7 @@ __cold void vmx_entry_state_read(struct vmx_entry_state *s);
 // exit.c
 void vmx_vcpu_enter(struct vcpu *vcpu);
 void vmx_exit(struct arch_vcpu *arch);
-void vmx_enter_failed(struct arch_vcpu *arch, uint64_t rflags);
+__cold void vmx_enter_failed(struct arch_vcpu *arch, uint64_t rflags);
 void vmx_enter_cancelled(struct arch_vcpu *arch);
 // The manual's name of an exit reason, for reports.
 const char *vmx_reason_name(uint32_t reason);
@@ -125,23 +125,25 @@ void vmx_enter(struct arch_vcpu *arch); // does not return; not declared so, tha
 extern const unsigned char vmx_exit_entry[], vmx_window_start[], vmx_window_end[], vmx_window_cancel[];
 // event.c
 void vmx_advance(struct vcpu *vcpu, uint8_t insn_len);
-bool vmx_shadow_get(const struct vcpu *vcpu);
-void vmx_shadow_clear(struct vcpu *vcpu);
+__cold bool vmx_shadow_get(const struct vcpu *vcpu);
+__cold void vmx_shadow_clear(struct vcpu *vcpu);
 bool vmx_irq_allowed(const struct vcpu *vcpu);
 bool vmx_nmi_allowed(const struct vcpu *vcpu);
 bool vmx_event_waiting(const struct vcpu *vcpu);
 void vmx_irq_window(struct vcpu *vcpu, bool on);
-void vmx_nmi_window(struct vcpu *vcpu, bool on);
+__cold void vmx_nmi_window(struct vcpu *vcpu, bool on);
 void vmx_inject(struct vcpu *vcpu, const struct guest_event *event);
-bool vmx_event_get(const struct vcpu *vcpu, struct guest_event *event);
-uint8_t vmx_blocking_get(const struct vcpu *vcpu);
-void vmx_blocking_set(struct vcpu *vcpu, uint8_t blocking);
-uint64_t vmx_debug_pending_get(const struct vcpu *vcpu);
-void vmx_debug_pending_set(struct vcpu *vcpu, uint64_t dr6_bits);
-// An event whose delivery this exit interrupted goes back to the neutral queue.
+__cold bool vmx_event_get(const struct vcpu *vcpu, struct guest_event *event);
+__cold uint8_t vmx_blocking_get(const struct vcpu *vcpu);
+__cold void vmx_blocking_set(struct vcpu *vcpu, uint8_t blocking);
+__cold uint64_t vmx_debug_pending_get(const struct vcpu *vcpu);
+__cold void vmx_debug_pending_set(struct vcpu *vcpu, uint64_t dr6_bits);
+// An event whose delivery this exit interrupted; false: there was none.
+__cold bool vmx_event_interrupted(struct guest_event *event);
+// It goes back to the neutral queue.
 void vmx_event_requeue(struct vcpu *vcpu);
 // An exit for #DB: what the CPU would have left in DR6 and DR7. For INT1 also RIP.
-void vmx_debug_exit(struct vcpu *vcpu, uint32_t intr_info);
+__cold void vmx_debug_exit(struct vcpu *vcpu, uint32_t intr_info);
 // state.c
 uint64_t vmx_rip_get(const struct vcpu *vcpu);
 void vmx_rip_set(struct vcpu *vcpu, uint64_t rip);

@@ -42,7 +42,7 @@ static void say_address(const char *what, uint64_t address) {
 // A return address is what points into the text, just behind a CALL: E8 rel32, or FF /2 with a register or memory
 // operand (2 to 7 bytes; SDM vol. 2 "CALL").
 static bool behind_call(uint64_t address) {
-	const uint8_t *at = (const uint8_t *)(uintptr_t)address;
+	const uint8_t *at = trap_code(address);
 	if (at[-5] == CALL_REL32) return true;
 	for (unsigned length = 2; length <= 7; length++)
 		if (at[-(int)length] == CALL_GROUP && (at[1 - (int)length] & CALL_MODRM_MASK) == CALL_MODRM)
@@ -50,21 +50,33 @@ static bool behind_call(uint64_t address) {
 	return false;
 }
 
+static void say_repeats(unsigned repeats) {
+	if (repeats > 0) say("  ... and %u times more", repeats);
+}
+
 // The hypervisor keeps no frame pointers (they would cost some forty instructions an exit): the stack is searched for
-// return addresses, so a stale one may stand among them.
+// return addresses, so a stale one may stand among them. A recursion is one line and its count.
 static void backtrace(uint64_t sp) {
 	uint64_t text = (uint64_t)(uintptr_t)__image_start + 8, end = (uint64_t)(uintptr_t)__text_end;
-	unsigned found = 0;
-	uint64_t value;
+	unsigned found = 0, repeats = 0;
+	uint64_t value, last = 0;
 	uint64_t at = align_up(sp, 8);
 	// After an overflow RSP points into the guard below the stack.
 	if (mm_load64((uintptr_t)at, &value) < 0) at = align_up(at, PAGE_BYTES);
 	for (; found < BACKTRACE_MAX && at - sp < BACKTRACE_BYTES; at += 8) {
-		if (mm_load64((uintptr_t)at, &value) < 0) return; // the end of the stack
+		if (mm_load64((uintptr_t)at, &value) < 0) break; // the end of the stack
 		if (value < text || value >= end || !behind_call(value)) continue;
+		if (value == last) {
+			repeats++;
+			continue;
+		}
+		say_repeats(repeats);
 		say_address("  called from", value - 1); // in the CALL: what follows may be another function
+		last = value;
+		repeats = 0;
 		found++;
 	}
+	say_repeats(repeats);
 }
 
 void panic_gprs_log(const char *subsystem, const uint64_t gpr[static 16]) {

@@ -36,7 +36,9 @@ def test_fault_is_told_and_the_machine_stops(platform, kind):
     assert re.search(headline, text), text[-3000:]
     # A symbolised way back to the run loop, and who was current.
     assert re.search(rf"called from 0x[0-9a-f]+ {function}", text) or re.search(rf"rip 0x[0-9a-f]+ {function}", text), text
-    if kind != "stack":
-        assert re.search(r"called from 0x[0-9a-f]+ run_loop\+0x", text), text[-3000:]
+    assert re.search(r"called from 0x[0-9a-f]+ run_loop\+0x", text), text[-3000:]
+    if kind == "stack":  # one line and a count for the frames that filled it
+        frames = re.findall(r"called from 0x[0-9a-f]+ overflow\S*\n.* \.\.\. and \d\d times more\n", text)
+        assert len(frames) == 1 and text.count(" overflow") <= 3, text
     assert re.search(r'vm=0 \("victim"\) vcpu=0 was current', text), text[-3000:]
     assert text.count("Bulkhead 0.") == 1, "the machine started again"

@@ -24,6 +24,9 @@
 #define CPUID_EXT_MORE_FEATURES 0x80000021u
 
 // Leaf 1
+#define CPUID1_EBX_CLFLUSH 0xff00u
+#define CPUID1_EBX_CPUS_SHIFT 16u
+#define CPUID1_EBX_APIC_ID_SHIFT 24u
 #define CPUID1_ECX_VMX BIT32(5)
 #define CPUID1_ECX_FMA BIT32(12)
 #define CPUID1_ECX_X2APIC BIT32(21)
@@ -38,6 +41,13 @@
 #define CPUID1_EDX_PGE BIT32(13)
 #define CPUID1_EDX_MCA BIT32(14)
 #define CPUID1_EDX_HTT BIT32(28)
+// Leaf 4
+#define CPUID4_EAX_TYPE 0x1fu // 0: the list's end
+#define CPUID4_EAX_LEVEL 0xe0u
+#define CPUID4_EAX_LEVEL_3 0x60u
+#define CPUID4_EAX_KEPT 0x3fffu      // what is below the two counts
+#define CPUID4_EAX_SHARING_SHIFT 14u // threads that share it, less 1
+#define CPUID4_EAX_CORES_SHIFT 26u   // cores in the package, less 1
 // Leaf 7
 #define CPUID7_EBX_FSGSBASE BIT32(0)
 #define CPUID7_EBX_TSC_ADJUST BIT32(1)
@@ -61,4 +71,5 @@
 // Leaf 8000_0007
 #define CPUID87_EDX_INVARIANT_TSC BIT32(8)
 // Leaf 8000_0008
+#define CPUID88_EAX_ADDRESS_BITS 0xffffu // physical, linear
 #define CPUID88_EBX_IBPB BIT32(12)

@@ -50,5 +50,5 @@ void cpu_setup(uint32_t id, const struct cpu_stacks *stacks) {
 	wrmsr(MSR_KERNEL_GS_BASE, 0);
 	trap_load();
 	control_registers_set();
-	cpu->apic_id = cpuid(CPUID_FEATURES, 0).ebx >> 24;
+	cpu->apic_id = cpuid(CPUID_FEATURES, 0).ebx >> CPUID1_EBX_APIC_ID_SHIFT;
 }

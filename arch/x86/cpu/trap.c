@@ -103,7 +103,7 @@ static uint64_t fixup_address(const int32_t *field) {
 // A fault that a fix-up is meant for: RDMSR of a stranger, or a page of a guest that is not there. A fault elsewhere,
 // or one that finds a reserved bit in our own tables, is a bug to be seen.
 static bool fixup_wanted(const struct trap_frame *frame) {
-	if (frame->vector == VEC_GP) return le16((const void *)(uintptr_t)frame->rip) == OPCODE_RDMSR;
+	if (frame->vector == VEC_GP) return le16(trap_code(frame->rip)) == OPCODE_RDMSR;
 	return frame->vector == VEC_PF && (frame->error & PF_RSVD) == 0 && read_cr2() - fixup_base < fixup_bytes;
 }
 

@@ -47,6 +47,8 @@ void trap_fixup_range_set(uint64_t base, uint64_t bytes);
 // can be tested any more (a guest). An NMI taken in [from, to) returns to `at` instead, which tests again; the
 // code there expects any register changed but RSP. Set once, by the backend.
 void trap_nmi_restart_set(const void *from, const void *to, const void *at);
+// The hypervisor's own code at an address that the CPU gave: the one place outside mm/ where a number becomes a pointer.
+static inline const uint8_t *trap_code(uint64_t rip) { return (const uint8_t *)(uintptr_t)rip; }
 // Called by trap.asm.
 void trap_enter(struct trap_frame *frame);
 

@@ -52,6 +52,7 @@
 #define LEAF_D1_EAX (CPUIDD1_EAX_XSAVEOPT | BIT32(2) /* XGETBV 1 */ | LEAF_D1_COMPACTED)
 #define XSAVE_ALIGN 64u
 #define XSAVE_FIXED_BYTES 576u // legacy area and header
+#define XSAVE_COMPONENTS 63u // 2 to 62 where their leaves say so (SDM vol. 1, 13.4)
 #define LEAF6_ARAT BIT32(2)
 
 static __cold struct cpuid_entry *add(struct cpuid_model *m, uint32_t leaf, uint32_t subleaf,
@@ -77,7 +78,8 @@ static unsigned log2_up(unsigned n) { return n <= 1 ? 0 : bit_last(n - 1) + 1; }
 
 static __cold void add_leaf1(struct cpuid_model *m, unsigned vcpus) {
 	struct cpuid_entry *e = add_host(m, CPUID_FEATURES, 0, false);
-	e->ebx = (e->ebx & 0xff00u) | (vcpus > 1 ? vcpus << 16 : 0); // CLFLUSH size; APIC id patched in
+	e->ebx = (e->ebx & CPUID1_EBX_CLFLUSH) |
+	         (vcpus > 1 ? vcpus << CPUID1_EBX_CPUS_SHIFT : 0); // APIC id patched in
 	// The local APIC is ours, so x2APIC and the deadline timer are there whatever the host has.
 	e->ecx = (e->ecx & LEAF1_ECX) | CPUID1_ECX_X2APIC | CPUID1_ECX_TSC_DEADLINE | CPUID1_ECX_HYPERVISOR;
 	e->edx = (e->edx & (uint32_t)LEAF1_EDX) | CPUID1_EDX_APIC | (vcpus > 1 ? CPUID1_EDX_HTT : 0);
@@ -88,10 +90,11 @@ static __cold void add_caches(struct cpuid_model *m, unsigned vcpus) {
 	if (features.vendor != CPU_VENDOR_INTEL) return;
 	for (uint32_t i = 0; i < 8; i++) {
 		struct cpuid_entry *e = add_host(m, CPUID_CACHES, i, true);
-		if ((e->eax & 0x1f) == 0) return; // the list's end
+		if ((e->eax & CPUID4_EAX_TYPE) == 0) return; // the list's end
 		// Sharing ids: private caches to one CPU, the last level to all.
-		bool last_level = (e->eax >> 5 & 7) == 3;
-		e->eax = (e->eax & 0x3fffu) | (last_level ? (vcpus - 1) << 14 : 0) | (vcpus - 1) << 26;
+		bool last_level = (e->eax & CPUID4_EAX_LEVEL) == CPUID4_EAX_LEVEL_3;
+		e->eax = (e->eax & CPUID4_EAX_KEPT) | (last_level ? (vcpus - 1) << CPUID4_EAX_SHARING_SHIFT : 0) |
+		         (vcpus - 1) << CPUID4_EAX_CORES_SHIFT;
 	}
 }
 
@@ -115,7 +118,7 @@ static __cold void add_xsave(struct cpuid_model *m) {
 	struct cpuid_entry *one = add_host(m, CPUID_XSAVE, 1, true);
 	one->eax &= LEAF_D1_EAX & ~(guest_features.xsaves ? 0 : LEAF_D1_COMPACTED);
 	one->ebx = one->ecx = one->edx = 0;
-	for (uint32_t i = 2; i < 63; i++) {
+	for (uint32_t i = 2; i < XSAVE_COMPONENTS; i++) {
 		if ((mask >> i & 1) == 0) continue;
 		struct cpuid_entry *part = add_host(m, CPUID_XSAVE, i, true);
 		bytes = (uint32_t)max_u64(bytes, (uint64_t)part->ebx + part->eax);
@@ -160,7 +163,7 @@ static __cold void add_extended(struct cpuid_model *m) {
 	e = add(m, CPUID_EXT_POWER, 0, false);
 	e->edx = features.invariant_tsc ? CPUID87_EDX_INVARIANT_TSC : 0;
 	e = add_host(m, CPUID_EXT_SIZES, 0, false);
-	e->eax &= 0xffffu;
+	e->eax &= CPUID88_EAX_ADDRESS_BITS;
 	e->ebx &= LEAF88_EBX;
 	e->ecx = e->edx = 0;
 }
@@ -210,7 +213,7 @@ static uint32_t xsave_bytes_now(const struct vcpu *vcpu, bool compacted) {
 	const struct cpuid_model *m = &vcpu->vm->arch->cpuid;
 	uint64_t on = xgetbv(0); // the guest's: XSETBV is not intercepted on every CPU
 	uint32_t bytes = XSAVE_FIXED_BYTES;
-	for (uint32_t i = 2; i < 63 && on >> i != 0; i++) {
+	for (uint32_t i = 2; i < XSAVE_COMPONENTS && on >> i != 0; i++) {
 		const struct cpuid_entry *part = (on >> i & 1) != 0 ? cpuid_find(m, CPUID_XSAVE, i) : NULL;
 		if (part == NULL) continue;
 		uint32_t begin = compacted ? bytes : part->ebx;
@@ -236,7 +239,7 @@ void cpuid_exit(struct vcpu *vcpu, const struct exit *exit) {
 	if (likely(e != NULL)) r = (struct cpuid_regs){e->eax, e->ebx, e->ecx, e->edx};
 	switch (leaf) {
 	case CPUID_FEATURES:
-		r.ebx |= vcpu->id << 24;
+		r.ebx |= vcpu->id << CPUID1_EBX_APIC_ID_SHIFT;
 		if ((r.ecx & CPUID1_ECX_XSAVE) != 0 && osxsave(vcpu)) r.ecx |= CPUID1_ECX_OSXSAVE;
 		break;
 	case CPUID_TOPOLOGY:

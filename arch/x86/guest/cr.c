@@ -172,8 +172,7 @@ static bool word_operand(struct vcpu *vcpu, const struct emul_insn *insn, uint16
 	return guest_operand_read(vcpu, insn, word, sizeof *word);
 }
 
-// Without decode assists the instruction itself says what it is: MOV CRn (0F 20, 0F 22), CLTS (0F 06),
-// LMSW (0F 01 /6), SMSW (0F 01 /4).
+// Without decode assists the instruction itself says what it is: MOV CRn, CLTS, LMSW or SMSW.
 static bool access_decode(struct vcpu *vcpu, const struct exit *exit, struct cr_access *a) {
 	a->op = (enum exit_cr_op)exit->cr.op;
 	a->reg = exit->cr.reg;
@@ -185,20 +184,21 @@ static bool access_decode(struct vcpu *vcpu, const struct exit *exit, struct cr_
 	if (!guest_decode(vcpu, &insn)) return false;
 	a->length = insn.length;
 	a->gpr = (uint8_t)((insn.modrm & 7) | ((insn.rex & 1) != 0 ? 8 : 0));
-	if (insn.opcode == 0x06) {
+	if (insn.opcode == OPCODE_CLTS) {
 		a->op = EXIT_CR_CLTS;
-	} else if (insn.opcode == 0x01 && (insn.modrm >> 3 & 7) == 6) {
+	} else if (insn.opcode == OPCODE_GROUP_7 && (insn.modrm >> 3 & 7) == GROUP_7_LMSW) {
 		a->op = EXIT_CR_LMSW;
 		return word_operand(vcpu, &insn, &a->lmsw);
-	} else if (insn.opcode == 0x20 || insn.opcode == 0x22) {
-		a->op = insn.opcode == 0x20 ? EXIT_CR_READ : EXIT_CR_WRITE;
-	} else if (insn.opcode == 0x01 && !insn.has_mem) { // SMSW r: the whole register in 64-bit operand size
+	} else if (insn.opcode == OPCODE_MOV_FROM_CR || insn.opcode == OPCODE_MOV_TO_CR) {
+		a->op = insn.opcode == OPCODE_MOV_FROM_CR ? EXIT_CR_READ : EXIT_CR_WRITE;
+	} else if (insn.opcode == OPCODE_GROUP_7 &&
+	           !insn.has_mem) { // SMSW r: the whole register in 64-bit operand size
 		uint64_t value = trunc_bytes(cr_read(vcpu, 0), insn.operand_bytes);
 		uint64_t keep = insn.operand_bytes == 2 ? gpr_get(vcpu, a->gpr) & ~UINT64_C(0xffff) : 0;
 		gpr_set(vcpu, a->gpr, keep | value);
 		ops->advance(vcpu, insn.length);
 		return false;
-	} else if (insn.opcode == 0x01) {
+	} else if (insn.opcode == OPCODE_GROUP_7) {
 		uint16_t word = (uint16_t)cr_read(vcpu, 0);
 		if (guest_operand_write(vcpu, &insn, &word, sizeof word)) ops->advance(vcpu, insn.length);
 		return false;

@@ -5,6 +5,16 @@
 
 #include "arch/x86/guest/vcpu.h"
 
+// The instructions that exit for a control register: two-byte opcodes 0F xx (SDM vol. 2, table A-3), and the register
+// field of group 7 (table A-6), whose other member here is SMSW, /4.
+enum cr_opcode {
+	OPCODE_GROUP_7 = 0x01,
+	OPCODE_CLTS = 0x06,
+	OPCODE_MOV_FROM_CR = 0x20,
+	OPCODE_MOV_TO_CR = 0x22
+};
+#define GROUP_7_LMSW 6
+
 void cr_exit(struct vcpu *vcpu, const struct exit *exit);
 void xsetbv_exit(struct vcpu *vcpu, const struct exit *exit);
 __must_check bool cr0_write(struct vcpu *vcpu, uint64_t value);

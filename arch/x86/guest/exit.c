@@ -107,8 +107,6 @@ static __cold void on_machine_check(struct vcpu *vcpu, const struct exit *exit _
 	}
 }
 
-#define OPCODE_MOV_TO_CR 0x22u
-
 // Some CPUs answer a MOV to CR3 with reserved bits set, which is not intercepted, with this exit instead of #GP
 // (docs/QUIRKS.md). Carried out here it gets the architectural answer; a state that is really refused is refused
 // again at the next entry, with RIP elsewhere.

@@ -14,17 +14,14 @@
 // clang-format off
 typedef struct { uint64_t v; } hpa_t; // host physical, bytes
 typedef struct { uint64_t v; } gpa_t; // guest physical, bytes
-typedef struct { uint64_t v; } gva_t; // guest linear ("virtual"), bytes
 typedef struct { uint64_t v; } pfn_t; // host page frame number
 typedef struct { uint64_t v; } gfn_t; // guest page frame number
 // clang-format on
 
 static inline hpa_t hpa(uint64_t v) { return (hpa_t){v}; }
 static inline gpa_t gpa(uint64_t v) { return (gpa_t){v}; }
-static inline gva_t gva(uint64_t v) { return (gva_t){v}; }
 static inline hpa_t hpa_add(hpa_t a, uint64_t bytes) { return (hpa_t){a.v + bytes}; }
 static inline gpa_t gpa_add(gpa_t a, uint64_t bytes) { return (gpa_t){a.v + bytes}; }
-static inline gva_t gva_add(gva_t a, uint64_t bytes) { return (gva_t){a.v + bytes}; }
 static inline pfn_t hpa_pfn(hpa_t a) { return (pfn_t){a.v >> PAGE_SHIFT}; }
 static inline hpa_t pfn_hpa(pfn_t f) { return (hpa_t){f.v << PAGE_SHIFT}; }
 static inline gfn_t gpa_gfn(gpa_t a) { return (gfn_t){a.v >> PAGE_SHIFT}; }

@@ -70,7 +70,6 @@ static struct {
 	void *page; // xAPIC registers, NULL in x2APIC mode
 	hpa_t base;
 	bool x2apic;
-	uint64_t timer_khz;    // count mode
 	uint64_t timer_factor; // timer counts per TSC tick, 32.32 fixed point; 0 in deadline mode
 } apic;                    // set once at boot
 
@@ -154,8 +153,6 @@ int apic_cpu_init(uint8_t spurious_vector, uint8_t error_vector) {
 	apic_write(APIC_LVT_ERROR, error_vector);
 	return 0;
 }
-
-bool apic_is_x2apic(void) { return apic.x2apic; }
 
 uint32_t apic_id(void) {
 	const uint32_t id = apic_read(APIC_ID);
@@ -246,13 +243,10 @@ int apic_timer_calibrate(uint64_t tsc_khz) {
 	const int err = tsccal_measure(&result, &timer, &tsc);
 	apic_write(APIC_TIMER_INITIAL, 0);
 	if (err != 0) return err;
-	apic.timer_khz = result.khz;
 	apic.timer_factor = (result.khz << 32) / tsc_khz;
 	log_info("apic", "timer %llu kHz", (unsigned long long)result.khz);
 	return 0;
 }
-
-uint64_t apic_timer_khz(void) { return apic.timer_khz; }
 
 void apic_timer_start(uint8_t vector) {
 	if (apic.timer_factor == 0) {
@@ -282,11 +276,4 @@ void apic_timer_arm(uint64_t tsc_deadline) {
 		count = exact >= UINT32_MAX ? UINT32_MAX : (uint64_t)exact + 1;
 	}
 	apic_write(APIC_TIMER_INITIAL, (uint32_t)count);
-}
-
-void apic_timer_disarm(void) {
-	if (apic.timer_factor == 0)
-		wrmsr(MSR_TSC_DEADLINE, 0);
-	else
-		apic_write(APIC_TIMER_INITIAL, 0);
 }

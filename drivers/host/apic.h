@@ -15,7 +15,6 @@ __must_check int apic_init(hpa_t base);
 // priorities, ends what firmware left in service. -ERR_UNSUP: this CPU's APIC cannot be enabled.
 __must_check int apic_cpu_init(uint8_t spurious_vector, uint8_t error_vector);
 
-bool apic_is_x2apic(void);
 // After apic_cpu_init, as everything below.
 uint32_t apic_id(void);
 void apic_eoi(void);
@@ -45,7 +44,6 @@ void apic_ipi_self(uint8_t vector);
 // that mode. -ERR_TIMEOUT, -ERR_RANGE: the counter does not count.
 bool apic_timer_has_deadline(void);
 __must_check int apic_timer_calibrate(uint64_t tsc_khz);
-uint64_t apic_timer_khz(void); // 0 in deadline mode
 
 // Each CPU: one-shot mode with this vector, disarmed.
 void apic_timer_start(uint8_t vector);
@@ -53,4 +51,3 @@ void apic_timer_start(uint8_t vector);
 // In count mode it may come early (a deadline beyond the counter) or late by one count: the owner compares
 // the clock and arms again. Never lost.
 void apic_timer_arm(uint64_t tsc_deadline);
-void apic_timer_disarm(void);

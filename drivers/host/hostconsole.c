@@ -150,7 +150,6 @@ int hostconsole_keyboard(const struct acpi_info *info) {
 
 bool hostconsole_has_serial(void) { return host.uart.present; }
 bool hostconsole_has_screen(void) { return host.screen; }
-bool hostconsole_has_keyboard(void) { return host.ps2.present; }
 
 void hostconsole_select(bool serial, bool screen) {
 	if (!serial && host.uart.present) {

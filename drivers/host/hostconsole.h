@@ -21,7 +21,6 @@ void hostconsole_select(bool serial, bool screen);
 
 bool hostconsole_has_serial(void);
 bool hostconsole_has_screen(void);
-bool hostconsole_has_keyboard(void);
 // After ioapic_init and apic_cpu_init: routes the serial and keyboard interrupts to HOST_VEC_SERIAL and
 // HOST_VEC_KEYBOARD on this APIC id, sets `handler` for both and turns them on. The handler calls
 // hostconsole_interrupt, then apic_eoi. -ERR_NOENT, -ERR_RANGE as ioapic_route; the console then works by

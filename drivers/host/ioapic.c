@@ -117,11 +117,3 @@ int ioapic_route(uint32_t gsi, uint16_t flags, uint32_t apic_id, uint8_t vector)
 	lock_release(&ioapic_lock);
 	return 0;
 }
-
-void ioapic_mask(uint32_t gsi) {
-	const struct ioapic *c = chip_of(gsi);
-	if (c == NULL) return;
-	lock_acquire(&ioapic_lock);
-	chip_write(c, IOAPIC_REG_TABLE + 2 * (gsi - c->gsi_base), RTE_MASKED);
-	lock_release(&ioapic_lock);
-}

@@ -14,5 +14,3 @@ unsigned ioapic_init(const struct acpi_info *info);
 // flags: MPS INTI flags; a field of 0 means edge, active high for ISA. -ERR_NOENT: no I/O APIC has this GSI;
 // -ERR_RANGE: the id does not fit.
 __must_check int ioapic_route(uint32_t gsi, uint16_t flags, uint32_t apic_id, uint8_t vector);
-// Masks a GSI again. Unknown GSIs are ignored.
-void ioapic_mask(uint32_t gsi);

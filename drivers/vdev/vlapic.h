@@ -148,9 +148,6 @@ static inline bool vlapic_enabled_sw(const struct vlapic *v) { return (v->svr & 
 
 // ---- the priority core (10.8.3, 10.8.4) ------------------------------------------------------------------
 
-static inline bool vlapic_vector_test(const uint64_t *word, unsigned vector) {
-	return (word[vector / 64] >> (vector % 64) & 1) != 0;
-}
 // Highest vector of a set that is not empty.
 static inline int vlapic_vector_top(const uint64_t *word) {
 	unsigned w = 3;

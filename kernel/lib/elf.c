@@ -18,13 +18,9 @@ enum {
 	VERSION_CURRENT = 1,
 	HEADER_MAX = 64,
 	SEGMENT_MAX = 56,
-	SECTION_MAX = 64,
-	SYMBOL_MAX = 24,
-	SECTION_SYMTAB = 2,
-	SECTION_STRTAB = 3,
-	SYMBOL_FUNCTION = 2,
+	SECTION32_BYTES = 40,
+	SECTION64_BYTES = 64,
 	SEGMENT_COUNT_LIMIT = 256,
-	SYMBOL_BATCH = 16,
 };
 
 struct header_layout {
@@ -38,18 +34,6 @@ struct segment_layout {
 };
 static const struct segment_layout segment32 = {32, 24, 4, 8, 12, 16, 20, 28};
 static const struct segment_layout segment64 = {56, 4, 8, 16, 24, 32, 40, 48};
-
-struct section_layout {
-	uint8_t bytes, offset, size, link;
-};
-static const struct section_layout section32 = {40, 16, 20, 24};
-static const struct section_layout section64 = {64, 24, 32, 40};
-
-struct symbol_layout {
-	uint8_t bytes, value, size, info;
-};
-static const struct symbol_layout symbol32 = {16, 4, 8, 12};
-static const struct symbol_layout symbol64 = {24, 8, 16, 4};
 
 static uint64_t word(const struct elf *elf, const uint8_t *at) { return elf->is64 ? le64(at) : le32(at); }
 
@@ -88,8 +72,8 @@ int elf_open(struct elf *elf, const struct source *source) {
 		return -ERR_FORMAT;
 	if (!table_inside(source, elf->segments_offset, elf->segment_count, elf->segment_bytes))
 		return -ERR_TRUNC;
-	// Sections serve symbols only: a file whose section table is cut off is read without them.
-	if (elf->section_bytes < (elf->is64 ? section64.bytes : section32.bytes) ||
+	// Nobody reads sections: a file whose section table is cut off counts as one without.
+	if (elf->section_bytes < (elf->is64 ? SECTION64_BYTES : SECTION32_BYTES) ||
 	    !table_inside(source, elf->sections_offset, elf->section_count, elf->section_bytes))
 		elf->section_count = 0;
 	return 0;
@@ -164,78 +148,6 @@ int elf_note(const struct elf *elf, const char *owner, uint32_t type, void *desc
 		if (segment.type != ELF_SEGMENT_NOTE) continue;
 		rc = note_in(elf, &segment, owner, type, desc, size, len);
 		if (rc != -ERR_NOENT) return rc;
-	}
-	return -ERR_NOENT;
-}
-
-struct section {
-	uint32_t type, link;
-	uint64_t offset, size;
-};
-
-static int section_read(const struct elf *elf, uint32_t index, struct section *section) {
-	const struct section_layout *layout = elf->is64 ? &section64 : &section32;
-	uint8_t raw[SECTION_MAX];
-
-	if (index >= elf->section_count) return -ERR_RANGE;
-	int rc = source_read(elf->source, elf->sections_offset + (uint64_t)index * elf->section_bytes, raw,
-	                     layout->bytes);
-	if (rc != 0) return rc;
-	*section = (struct section){.type = le32(raw + 4),
-	                            .link = le32(raw + layout->link),
-	                            .offset = word(elf, raw + layout->offset),
-	                            .size = word(elf, raw + layout->size)};
-	return 0;
-}
-
-static int symbol_name(const struct elf *elf, const struct section *strings, uint64_t at, char *name,
-                       size_t size) {
-	if (at >= strings->size) return -ERR_FORMAT;
-	uint64_t len = strings->size - at < size ? strings->size - at : size;
-	int rc = source_read(elf->source, strings->offset + at, name, len);
-
-	if (rc != 0) return rc;
-	name[len - 1] = 0;
-	return 0;
-}
-
-// Reads the table in batches: a callback per symbol would make a backtrace of a large image slow.
-static int symbol_in(const struct elf *elf, const struct section *table, uint64_t address, char *name,
-                     size_t size, uint64_t *offset) {
-	const struct symbol_layout *layout = elf->is64 ? &symbol64 : &symbol32;
-	uint8_t raw[SYMBOL_BATCH * SYMBOL_MAX];
-	struct section strings;
-	uint64_t count = table->size / layout->bytes;
-
-	if (!table_inside(elf->source, table->offset, 1, table->size)) return -ERR_TRUNC;
-	for (uint64_t done = 0; done < count; done += SYMBOL_BATCH) {
-		uint64_t batch = min_u64(count - done, SYMBOL_BATCH);
-		int rc = source_read(elf->source, table->offset + done * layout->bytes, raw, batch * layout->bytes);
-
-		if (rc != 0) return rc;
-		for (uint64_t i = 0; i < batch; i++) {
-			const uint8_t *at = raw + i * layout->bytes;
-			uint64_t value = word(elf, at + layout->value), len = word(elf, at + layout->size);
-
-			if ((at[layout->info] & 0xf) != SYMBOL_FUNCTION || address - value >= max_u64(len, 1)) continue;
-			rc = section_read(elf, table->link, &strings);
-			if (rc != 0) return rc;
-			if (strings.type != SECTION_STRTAB || !table_inside(elf->source, strings.offset, 1, strings.size))
-				return -ERR_FORMAT;
-			*offset = address - value;
-			return symbol_name(elf, &strings, le32(at), name, size);
-		}
-	}
-	return -ERR_NOENT;
-}
-
-int elf_symbol_at(const struct elf *elf, uint64_t address, char *name, size_t size, uint64_t *offset) {
-	for (uint32_t i = 0; size != 0 && i < elf->section_count; i++) {
-		struct section section;
-		int rc = section_read(elf, i, &section);
-
-		if (rc != 0) return rc;
-		if (section.type == SECTION_SYMTAB) return symbol_in(elf, &section, address, name, size, offset);
 	}
 	return -ERR_NOENT;
 }

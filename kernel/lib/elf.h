@@ -48,7 +48,3 @@ __must_check int elf_segment(const struct elf *elf, uint32_t index, struct elf_s
 // in its segment.
 __must_check int elf_note(const struct elf *elf, const char *owner, uint32_t type, void *desc, size_t size,
                           size_t *len);
-// The function symbol that contains `address`: its name (cut to size bytes, terminated) and the offset of
-// address in it. -ERR_NOENT when there is none.
-__must_check int elf_symbol_at(const struct elf *elf, uint64_t address, char *name, size_t size,
-                               uint64_t *offset);

@@ -17,7 +17,6 @@
 #define __guarded_by_global(lock) LOCK_ATTRIBUTE(guarded_by(lock))
 #define __guarded_by(lock)
 #define __requires_lock(...) LOCK_ATTRIBUTE(requires_capability(__VA_ARGS__))
-#define __excludes_lock(...) LOCK_ATTRIBUTE(locks_excluded(__VA_ARGS__))
 #define __acquires(...) LOCK_ATTRIBUTE(acquire_capability(__VA_ARGS__))
 #define __releases(...) LOCK_ATTRIBUTE(release_capability(__VA_ARGS__))
 #define __try_acquires(...) LOCK_ATTRIBUTE(try_acquire_capability(__VA_ARGS__))

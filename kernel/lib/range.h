@@ -15,11 +15,6 @@ static inline bool range_valid(struct range r) { return r.len != 0 && !range_wra
 
 static inline uint64_t range_last(struct range r) { return r.base + (r.len - 1); }
 
-// Whether [base, base + len) lies inside r; len 0 lies nowhere, a wrapping one neither.
-static inline bool range_contains(struct range r, uint64_t base, uint64_t len) {
-	return len != 0 && base >= r.base && base - r.base < r.len && len <= r.len - (base - r.base);
-}
-
 static inline bool range_overlaps(struct range a, struct range b) {
 	return a.base <= range_last(b) && b.base <= range_last(a);
 }
@@ -30,19 +25,4 @@ static inline struct range range_intersect(struct range a, struct range b) {
 	uint64_t base = max_u64(a.base, b.base), last = min_u64(range_last(a), range_last(b));
 
 	return (struct range){base, last - base + 1};
-}
-
-// The largest part of r whose base and length are multiples of `align` (a power of two); len 0 when none.
-static inline struct range range_shrink(struct range r, uint64_t align) {
-	uint64_t skip = (0 - r.base) & (align - 1);
-
-	if (skip >= r.len) return (struct range){0, 0};
-	return (struct range){r.base + skip, align_down(r.len - skip, align)};
-}
-
-// *sum = a + b, false (and *sum unchanged) when that passes 2^64 - 1.
-static inline bool add_checked(uint64_t a, uint64_t b, uint64_t *sum) {
-	if (a > UINT64_MAX - b) return false;
-	*sum = a + b;
-	return true;
 }

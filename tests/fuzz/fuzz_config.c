@@ -26,7 +26,7 @@ static void check_vm(const struct config_vm *vm) {
 	require(vm->memory_bytes >= MIB && vm->memory_bytes <= 1024 * GIB && vm->memory_bytes % (4 * KIB) == 0);
 	require(vm->debug_exit >= CONFIG_NO_PORT && vm->debug_exit <= 0xffff);
 	require(vm->on_crash <= CONFIG_CRASH_HALT_MACHINE);
-	require(bitmap_count(vm->cpus, CONFIG_CPU_MAX) >= 1);
+	require(bitmap_next_set(vm->cpus, CONFIG_CPU_MAX, 0) != BITMAP_NONE);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {

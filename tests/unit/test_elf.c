@@ -83,32 +83,6 @@ static void note_own_build_id_is_found(void **state __unused_arg) {
 	assert_int_equal(elf_note(&elf, "Xen", 18, id, sizeof id, &len), -ERR_NOENT);
 }
 
-static void symbol_at_own_function_is_named(void **state __unused_arg) {
-	struct source source = source_memory(self_bytes, self_len);
-	struct elf elf;
-	char name[64];
-	uint64_t offset = 0, at = 0;
-
-	assert_int_equal(elf_open(&elf, &source), 0);
-	const Elf64_Ehdr *header = (const void *)self_bytes;
-	const Elf64_Shdr *sections = (const void *)(self_bytes + header->e_shoff);
-	for (unsigned i = 0; i < header->e_shnum; i++) {
-		if (sections[i].sh_type != SHT_SYMTAB) continue;
-		const Elf64_Sym *symbol = (const void *)(self_bytes + sections[i].sh_offset);
-		const char *strings = (const char *)self_bytes + sections[sections[i].sh_link].sh_offset;
-
-		for (size_t s = 0; s < sections[i].sh_size / sizeof *symbol; s++)
-			if (strcmp(strings + symbol[s].st_name, "elf_symbol_at") == 0) at = symbol[s].st_value;
-	}
-	assert_true(at != 0);
-	assert_int_equal(elf_symbol_at(&elf, at + 5, name, sizeof name, &offset), 0);
-	assert_string_equal(name, "elf_symbol_at");
-	assert_int_equal(offset, 5);
-	assert_int_equal(elf_symbol_at(&elf, at, name, 4, &offset), 0);
-	assert_string_equal(name, "elf");
-	assert_int_equal(elf_symbol_at(&elf, UINT64_MAX, name, sizeof name, &offset), -ERR_NOENT);
-}
-
 struct small {
 	Elf32_Ehdr header;
 	Elf32_Phdr load, note;
@@ -222,13 +196,11 @@ static void own_file_truncated_anywhere_is_survived(void **state __unused_arg) {
 		struct source source = source_memory(cut, len);
 		struct elf elf;
 		char name[32];
-		uint64_t offset;
 		size_t desc;
 
 		memcpy(cut, self_bytes, len);
 		if (elf_open(&elf, &source) == 0) {
 			(void)!elf_note(&elf, "GNU", 3, name, sizeof name, &desc);
-			(void)!elf_symbol_at(&elf, elf.entry, name, sizeof name, &offset);
 		}
 		free(cut);
 	}
@@ -239,7 +211,6 @@ int main(void) {
 	    cmocka_unit_test(source_read_outside_is_truncated),
 	    cmocka_unit_test(open_own_file_reads_header),
 	    cmocka_unit_test(note_own_build_id_is_found),
-	    cmocka_unit_test(symbol_at_own_function_is_named),
 	    cmocka_unit_test(note_pvh_entry_is_read),
 	    cmocka_unit_test(open_damaged_header_is_refused),
 	    cmocka_unit_test(segment_damaged_is_refused),

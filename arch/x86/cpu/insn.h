@@ -125,7 +125,6 @@ static inline void fxrstor64(const void *area) {
 static inline void invlpg(const void *address) {
 	__asm__ volatile("invlpg (%0)" : : "r"(address) : "memory");
 }
-static inline void wbinvd(void) { __asm__ volatile("wbinvd" : : : "memory"); }
 
 static inline void irq_enable(void) { __asm__ volatile("sti" : : : "memory"); }
 static inline void irq_disable(void) { __asm__ volatile("cli" : : : "memory"); }

@@ -52,7 +52,7 @@
 #define LEAF_D1_EAX (CPUIDD1_EAX_XSAVEOPT | BIT32(2) /* XGETBV 1 */ | LEAF_D1_COMPACTED)
 #define XSAVE_ALIGN 64u
 #define XSAVE_FIXED_BYTES 576u // legacy area and header
-#define XSAVE_COMPONENTS 63u // 2 to 62 where their leaves say so (SDM vol. 1, 13.4)
+#define XSAVE_COMPONENTS 63u   // 2 to 62 where their leaves say so (SDM vol. 1, 13.4)
 #define LEAF6_ARAT BIT32(2)
 
 static __cold struct cpuid_entry *add(struct cpuid_model *m, uint32_t leaf, uint32_t subleaf,

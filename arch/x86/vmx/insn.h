@@ -63,11 +63,6 @@ static inline void vmcs_write(uint32_t field, uint64_t value) {
 
 // The width of the field is checked when it is compiled.
 #define VMCS_CHECKED(field, width) _Static_assert(VMCS_WIDTH(field) == (width), "width of the VMCS field")
-#define vmcs_read16(field)                                                                                   \
-	({                                                                                                       \
-		VMCS_CHECKED(field, VMCS_16);                                                                        \
-		(uint16_t) vmcs_read(field);                                                                         \
-	})
 #define vmcs_read32(field)                                                                                   \
 	({                                                                                                       \
 		VMCS_CHECKED(field, VMCS_32);                                                                        \

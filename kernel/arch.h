@@ -19,6 +19,8 @@ void arch_feature_names(char *text, size_t bytes);
 __must_check int arch_init(uint64_t features_off, struct arch_why *why);
 // The same backend on another CPU, by itself.
 __must_check int arch_cpu_enable(struct arch_why *why);
+// Every stay of a guest ends `tsc` ticks after its entry; for VMs built afterwards. False: the CPU has nothing for it.
+bool arch_max_run_set(uint64_t tsc);
 // "SVM: ..." / "VMX: ..." and what of the CPU is used, for the log.
 void arch_describe(char *text, size_t bytes);
 

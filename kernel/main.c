@@ -174,6 +174,7 @@ static void start_backend(void) {
 	if (arch_init(option.features_off, &why) < 0) refuse(why.text);
 	arch_describe(text, sizeof text);
 	log_info("arch", "%s", text);
+	if (option.max_run_us != 0) run_max_set(option.max_run_us);
 }
 
 static void read_config(void) {

@@ -54,12 +54,15 @@ static bool off_read(struct option *o, struct word value) {
 	return true;
 }
 
+static bool max_run_read(struct option *o, struct word value) { return count_read(value, &o->max_run_us); }
+
 static const struct {
 	const char *prefix, *usage;
 	bool (*read)(struct option *o, struct word value);
 } table[] = {
     {"stress=save:", "stress=save:N with N from 1 to 1000000000", stress_save_read},
     {"stress=fault:", "stress=fault:KIND with KIND ud, pf, stack, assert or nmi", stress_fault_read},
+    {"max_run_us=", "max_run_us=N with N from 1 to 1000000000", max_run_read},
     {"off=", "off=NAME,NAME... with NAME", off_read},
 };
 

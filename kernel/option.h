@@ -22,6 +22,7 @@ enum option_fault {
 struct option {
 	uint32_t stress_fault; // stress=fault:KIND: enum option_fault, at the tenth entry
 	uint64_t features_off; // off=NAME,NAME...: bits of arch_feature_bit
+	uint32_t max_run_us;   // max_run_us=N: the longest stay in a guest without an exit; 0: no bound
 	uint32_t stress_save;  // stress=save:N: save, reset and load each VM's state every N entries; 0: never
 };
 

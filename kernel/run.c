@@ -140,6 +140,29 @@ __cold void run_poll(void) {
 }
 
 static run_step_fn *step_enter = arch_vcpu_enter, *step_rest = run_rest;
+static uint64_t max_run_tsc; // 0: no bound, or the backend keeps it
+
+void run_enter(struct vcpu *vcpu) {
+	struct cpu *cpu = this_cpu();
+	uint64_t tsc = rdtsc() + max_run_tsc;
+	if (max_run_tsc != 0 && (cpu->timer_tsc == 0 || cpu->timer_tsc > tsc)) {
+		cpu->timer_tsc = tsc;
+		apic_timer_arm(tsc);
+	}
+	arch_vcpu_enter(vcpu);
+}
+
+#define NS_PER_US 1000u
+
+void run_max_set(uint32_t us) {
+	uint64_t tsc = clock_ns_to_tsc((uint64_t)us * NS_PER_US);
+	bool by_backend = arch_max_run_set(tsc);
+	log_info("run", "a guest is left after %u us at the latest, by %s", us,
+	         by_backend ? "the CPU's preemption timer" : "the APIC's timer");
+	if (by_backend) return;
+	max_run_tsc = tsc;
+	step_enter = run_enter;
+}
 
 void run_steps_set(run_step_fn *enter, run_step_fn *rest) {
 	step_enter = enter;

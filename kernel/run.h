@@ -19,6 +19,12 @@ typedef void run_step_fn(struct vcpu *vcpu);
 void run_rest(struct vcpu *vcpu);
 void run_steps_set(run_step_fn *enter, run_step_fn *rest);
 
+// The way into the guest for who stands before it, and a bound of every stay there: `us` microseconds after its entry
+// a guest is left (option max_run_us, for emulators whose guests an interrupt does not always end; docs/QUIRKS.md).
+// By the backend where it can, else by this CPU's timer. Before run_start; where it was never called, it costs nothing.
+void run_enter(struct vcpu *vcpu);
+void run_max_set(uint32_t us);
+
 // Between two pieces of long work outside a guest: host interrupts are taken, console output goes on. What they leave
 // for the run loop waits. Interrupts off, as everywhere; no lock is held.
 void run_poll(void);

@@ -51,7 +51,7 @@ static void stress_enter(struct vcpu *vcpu) {
 	if (turn(vcpu))
 		cycle(vcpu);
 	else
-		arch_vcpu_enter(vcpu);
+		run_enter(vcpu);
 }
 
 static void stress_rest(struct vcpu *vcpu) {
@@ -89,7 +89,7 @@ static __attribute__((noinline)) void fault_make(void) {
 
 static void fault_enter(struct vcpu *vcpu) {
 	if (++steps == FAULT_ENTRY) fault_make();
-	arch_vcpu_enter(vcpu);
+	run_enter(vcpu);
 }
 
 int stress_start(const struct vm *vm, const struct option *option) {

@@ -47,6 +47,7 @@ static void option_parse_known_words_are_taken(void **state) {
 
 #define USAGE "stress=save:N with N from 1 to 1000000000"
 #define FAULT ", stress=fault:KIND with KIND ud, pf, stack, assert or nmi"
+#define MAX_RUN "max_run_us=N with N from 1 to 1000000000"
 #define OFF "off=NAME,NAME... with NAME"
 
 static void option_parse_bad_value_is_named(void **state) {
@@ -85,14 +86,26 @@ static void refuses_with_names(const char *text, const char *line) {
 	assert_string_equal(why.text, whole);
 }
 
+static void option_parse_max_run_is_a_count(void **state) {
+	(void)state;
+	struct option option = {0};
+	struct option_why why;
+	assert_int_equal(parse("max_run_us=500", &option, &why), 0);
+	assert_int_equal(option.max_run_us, 500);
+	refuses("max_run_us=0", "option \"max_run_us=0\": allowed is " MAX_RUN);
+	refuses("max_run_us=", "option \"max_run_us=\": allowed is " MAX_RUN);
+}
+
 static void option_parse_unknown_word_is_named(void **state) {
 	(void)state;
-	refuses_with_names("quiet", "unknown option \"quiet\": there is " USAGE FAULT ", " OFF);
-	refuses_with_names("stress=save:4 stress", "unknown option \"stress\": there is " USAGE FAULT ", " OFF);
-	refuses_with_names("Stress=save:4", "unknown option \"Stress=save:4\": there is " USAGE FAULT ", " OFF);
+	refuses_with_names("quiet", "unknown option \"quiet\": there is " USAGE FAULT ", " MAX_RUN ", " OFF);
+	refuses_with_names("stress=save:4 stress",
+	                   "unknown option \"stress\": there is " USAGE FAULT ", " MAX_RUN ", " OFF);
+	refuses_with_names("Stress=save:4",
+	                   "unknown option \"Stress=save:4\": there is " USAGE FAULT ", " MAX_RUN ", " OFF);
 	refuses_with_names("aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeee",
 	                   "unknown option \"aaaaaaaaaabbbbbbbbbbccccccccccdddddddddd\": there is " USAGE FAULT
-	                   ", " OFF);
+	                   ", " MAX_RUN ", " OFF);
 }
 
 static void option_parse_of_a_file_says_where(void **state) {
@@ -178,6 +191,7 @@ int main(void) {
 	    cmocka_unit_test(option_parse_known_words_are_taken),
 	    cmocka_unit_test(option_parse_bad_value_is_named),
 	    cmocka_unit_test(option_parse_fault_kind_is_taken_or_named),
+	    cmocka_unit_test(option_parse_max_run_is_a_count),
 	    cmocka_unit_test(option_parse_unknown_word_is_named),
 	    cmocka_unit_test(option_parse_of_a_file_says_where),
 	    cmocka_unit_test(option_parse_long_names_are_cut),

@@ -42,6 +42,8 @@ int arch_init(uint64_t features_off, struct arch_why *why) {
 	return err < 0 ? err : arch_cpu_enable(why);
 }
 
+bool arch_max_run_set(uint64_t tsc) { return ops->max_run_set(tsc); }
+
 void arch_describe(char *text, size_t bytes) {
 	size_t at = fmt_print(text, bytes, "%s: ", ops->name);
 	if (at < bytes) ops->describe(text + at, bytes - at);

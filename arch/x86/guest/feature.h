@@ -18,6 +18,7 @@
 	ROW(EPT_2M, "ept-2m", FEATURE_VMX) \
 	ROW(EPT_AD, "ept-ad", FEATURE_VMX) \
 	ROW(UNRESTRICTED, "unrestricted", FEATURE_VMX) \
+	ROW(PREEMPTION_TIMER, "preemption-timer", FEATURE_VMX) \
 	ROW(EFER_CONTROLS, "efer-controls", FEATURE_VMX) \
 	ROW(PAT_CONTROLS, "pat-controls", FEATURE_VMX) \
 	ROW(XSAVES, "xsaves", FEATURE_BOTH) \

@@ -18,6 +18,9 @@ struct vendor_ops {
 	int (*cpu_enable)(struct arch_why *why);
 	void (*cpu_disable)(void);
 
+	// Bounds every stay in a guest, of vCPUs reset afterwards; false: it cannot.
+	bool (*max_run_set)(uint64_t tsc);
+
 	const struct pt_format *(*nested_format)(void);
 	uint8_t (*nested_levels)(void);      // of the root table
 	uint8_t (*nested_leaf_levels)(void); // PT_LEAF_* mask of the page sizes the CPU's nested tables take

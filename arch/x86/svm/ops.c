@@ -12,6 +12,7 @@ static const struct pt_format *nested_format(void) { return &npt_format; }
 // Nested paging has the host's own paging depth (APM vol. 2, 15.25.3).
 static uint8_t nested_levels(void) { return (read_cr4() & CR4_LA57) != 0 ? 5 : 4; }
 static uint8_t nested_leaf_levels(void) { return svm_caps.npt_1g ? PT_LEAF_1G : PT_LEAF_2M; }
+static bool max_run_set(uint64_t tsc __unused_arg) { return false; } // SVM has no timer of its own
 static int vm_create(struct vm *vm __unused_arg) { return 0; }
 static void vm_destroy_nothing(struct vm *vm __unused_arg) {}
 static void vcpu_nothing(struct vcpu *vcpu __unused_arg) {} // VMLOAD and VMSAVE at every entry and exit
@@ -34,6 +35,7 @@ const struct vendor_ops svm_ops = {
     .describe = svm_describe,
     .cpu_enable = svm_cpu_enable,
     .cpu_disable = svm_cpu_disable,
+    .max_run_set = max_run_set,
     .nested_format = nested_format,
     .nested_levels = nested_levels,
     .nested_leaf_levels = nested_leaf_levels,

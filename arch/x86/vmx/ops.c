@@ -17,6 +17,7 @@ const struct vendor_ops vmx_ops = {
     .describe = vmx_describe,
     .cpu_enable = vmx_cpu_enable,
     .cpu_disable = vmx_cpu_disable,
+    .max_run_set = vmx_max_run_set,
     .nested_format = nested_format,
     .nested_levels = nested_levels,
     .nested_leaf_levels = nested_leaf_levels,

@@ -88,6 +88,7 @@ static const struct {
 	CONTROL(ENTRY, IA32E, LATER, NONE, "IA-32e mode guest"),
 	CONTROL(PROC2, VPID, WANTED, VPID, "VPID"),
 	CONTROL(PROC2, UNRESTRICTED, WANTED, UNRESTRICTED, "unrestricted guest"),
+	CONTROL(PIN, PREEMPTION_TIMER, OFFER, PREEMPTION_TIMER, "preemption timer"),
 	CONTROL(PROC2, RDTSCP, WANTED, RDTSCP, "RDTSCP"),
 	CONTROL(PROC2, XSAVES, WANTED, XSAVES, "XSAVES"),
 	CONTROL(EXIT, LOAD_EFER, WANTED, EFER_CONTROLS, NULL),
@@ -169,6 +170,17 @@ int vmx_probe(struct arch_why *why) {
 	else
 		guest_features.unpaged_lacks = "VMX control \"unrestricted guest\"";
 	return 0;
+}
+
+// The timer is loaded at each entry, since no control saves it, and counts down when the TSC's bit N changes (25.5.1
+// "VMX-Preemption Timer", A.6 "Miscellaneous Data").
+bool vmx_max_run_set(uint64_t tsc) {
+	struct vmx_caps *caps = &vmx_caps;
+	if ((caps->usable[VMX_PIN] & VMX_PIN_PREEMPTION_TIMER) == 0) return false;
+	uint64_t ticks = tsc >> (caps->cpu.misc & VMX_MISC_TIMER_RATE_MASK);
+	caps->max_run = (uint32_t)min_u64(max_u64(ticks, 1), UINT32_MAX);
+	caps->control[VMX_PIN] |= VMX_PIN_PREEMPTION_TIMER;
+	return true;
 }
 
 void vmx_describe(char *text, size_t bytes) {

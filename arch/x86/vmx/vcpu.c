@@ -277,6 +277,7 @@ static void controls_set(struct vcpu *vcpu) {
 	field_set(VMCS_CR4_MASK, ~vmx->cr4_owned);
 	// No bit of IA32_XSS is offered: whatever used one would exit.
 	if (guest_features.xsaves) field_set(VMCS_XSS_EXIT_BITMAP, UINT64_MAX);
+	if (vmx_caps.max_run != 0) field_set(VMCS_PREEMPTION_TIMER, vmx_caps.max_run);
 	fields_write(control_fields, array_count(control_fields));
 	lists_set(vmx);
 }

@@ -250,7 +250,8 @@ enum vmx_msr {
 #define VMX_REVISION_SHADOW BIT64(31) // in a VMCS: a shadow VMCS
 #define VMX_BASIC_TRUE_CONTROLS BIT64(55)
 #define VMX_BASIC_ANY_ERROR BIT64(56) // an exception may come with or without an error code
-#define VMX_MISC_HLT BIT64(6)         // activity states that there are
+#define VMX_MISC_TIMER_RATE_MASK UINT64_C(0x1f)
+#define VMX_MISC_HLT BIT64(6) // activity states that there are
 #define VMX_MISC_SHUTDOWN BIT64(7)
 #define VMX_MISC_WAIT_SIPI BIT64(8)
 #define VMX_MISC_INSN_LEN_0 BIT64(30)

@@ -30,6 +30,7 @@ struct vmx_caps {
 	bool invvpid_single;
 	bool invept_single;
 	bool ept_ad, ept_1g, ept_2m;
+	uint32_t max_run; // in ticks of the preemption timer; 0: not bounded
 };
 extern struct vmx_caps vmx_caps;
 // First word of a VMXON region and of a VMCS.
@@ -92,6 +93,7 @@ static inline void vmx_select(const struct vcpu *vcpu) {
 // setup.c
 __cold int vmx_probe(struct arch_why *why);
 __cold void vmx_describe(char *text, size_t bytes);
+__cold bool vmx_max_run_set(uint64_t tsc);
 __cold int vmx_cpu_enable(struct arch_why *why);
 __cold void vmx_cpu_disable(void);
 uint64_t vmx_io_bitmap_pa(void); // two pages, A and B

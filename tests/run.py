@@ -112,7 +112,7 @@ def pytest(name, path, env=None):
     junit = OUT / f"{name}.xml"
     junit.unlink(missing_ok=True)
     status, output = run(name, [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o",
-                                "junit_family=xunit2", f"--junitxml={junit}", path], env)
+                                "junit_family=xunit1", f"--junitxml={junit}", path], env)
     tally = Tally()
     if junit.exists():
         for case in xml.etree.ElementTree.parse(junit).iter("testcase"):

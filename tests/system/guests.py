@@ -117,7 +117,8 @@ def boot(guest, platform, options=""):
     cmdline = f"{platform.host_word} {guest.cmdline}".strip()
     files = {guest.file.name: guest.file} | ({"module": module_path(guest)} if guest.module else {})
     if not platform.bare:
-        bulkhead_iso(work.with_suffix(".iso"), config_text(guest, platform), files, f"{platform.options} {options}")
+        bulkhead_iso(work.with_suffix(".iso"), config_text(guest, platform), files, f"{platform.options} {options}",
+                     BUILD / platform.kernel)
         until = f"{guest.until}|{HALTED}" if guest.until else HALTED
         return run(platform, work, iso=work.with_suffix(".iso"), timeout=limit, until=until)
     until = guest.until or (RESULT_LINE if platform.emulator == "bochs" else None)

@@ -55,6 +55,9 @@ if MISSING:
 else:
     @pytest.mark.parametrize("guest", guests.GUESTS, ids=lambda g: f"{g.name}-{KVM.name}")
     def test_guest(guest):
+        reason = guests.skip_reason(guest, KVM)
+        if reason:
+            pytest.skip(reason)
         outcome = guests.boot(guest, KVM)
         try:
             skipped = guests.judge(guest, KVM, outcome)

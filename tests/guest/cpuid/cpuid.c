@@ -62,6 +62,41 @@ static void test_hidden(void) {
 	CHECK(physical >= 36 && physical <= 52, "%u physical address bits", physical);
 }
 
+// A CPU has what it claims, as far as general registers show it: no #UD.
+#define CLAIMED(known, leaf, reg, bit, ...)                                                                  \
+	do {                                                                                                     \
+		if ((cpuid(leaf, 0).reg >> (bit)&1) != 0)                                                            \
+			EXPECT_TRAP_UNLESS(known, -1, 0, asm volatile(__VA_ARGS__ ::: "rax", "cc", "memory"));           \
+	} while (0)
+
+static void test_claimed(void) {
+	subtest("what is claimed works");
+	CLAIMED(false, 1, ecx, 13, "mov %%rsp, %%rax; lock cmpxchg16b -64(%%rsp)");
+	CLAIMED(on_bochs(), 1, ecx, 23, "popcnt %%rax, %%rax"); // docs/QUIRKS.md
+	CLAIMED(false, 1, ecx, 20, "crc32q %%rax, %%rax");
+	CLAIMED(false, 1, ecx, 22, "movbe -64(%%rsp), %%rax");
+	CLAIMED(false, 1, ecx, 30, "rdrand %%rax");
+	if (max_leaf() >= 7) {
+		CLAIMED(false, 7, ebx, 0, "mov %%cr4, %%rax; bts $16, %%rax; mov %%rax, %%cr4; rdfsbase %%rax");
+		CLAIMED(false, 7, ebx, 3, "andn %%rax, %%rax, %%rax; tzcnt %%rax, %%rax");
+		CLAIMED(false, 7, ebx, 8, "rorx $1, %%rax, %%rax");
+		CLAIMED(false, 7, ebx, 18, "rdseed %%rax");
+		CLAIMED(false, 7, ebx, 19, "adcx %%rax, %%rax");
+		CLAIMED(false, 7, ebx, 23, "clflushopt -64(%%rsp)");
+		CLAIMED(false, 7, ebx, 24, "clwb -64(%%rsp)");
+		CLAIMED(false, 7, ecx, 22, "rdpid %%rax");
+		CLAIMED(false, 7, ecx, 27, "movdiri %%rax, -64(%%rsp)");
+		CLAIMED(false, 7, edx, 14, ".byte 0x0f, 0x01, 0xe8"); // SERIALIZE
+	}
+	if (max_extended() < 0x80000001) return;
+	CLAIMED(false, 0x80000001, ecx, 0, "lahf");
+	CLAIMED(false, 0x80000001, ecx, 5, "lzcnt %%rax, %%rax");
+	CLAIMED(false, 0x80000001, ecx, 8, "prefetchw -64(%%rsp)");
+	CLAIMED(false, 0x80000001, ecx, 21, "blsfill %%rax, %%rax"); // TBM
+	CLAIMED(false, 0x80000001, edx, 27, "mov %%ecx, %%eax; rdtscp; mov %%eax, %%ecx");
+	if (max_extended() >= 0x80000008) CLAIMED(false, 0x80000008, ebx, 0, "lea -64(%%rsp), %%rax; clzero");
+}
+
 static void test_xsave(void) {
 	if (!(cpuid(1, 0).ecx & ECX1_XSAVE)) return;
 	subtest("XSAVE");
@@ -135,6 +170,7 @@ void guest_main(void);
 void guest_main(void) {
 	test_registers();
 	test_hidden();
+	test_claimed();
 	test_xsave();
 	test_hypervisor();
 	test_topology();

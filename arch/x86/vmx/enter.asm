@@ -15,6 +15,7 @@ bits 64
 extern vmx_exit
 extern vmx_enter_failed
 extern vmx_enter_cancelled
+extern vmx_access_failed
 
 REQUESTS      equ 16
 CPU_STACK_TOP equ 8
@@ -25,6 +26,8 @@ global vmx_exit_entry
 global vmx_window_start
 global vmx_window_end
 global vmx_window_cancel
+global vmx_vmread_failed
+global vmx_vmwrite_failed
 
 align 64
 vmx_enter:
@@ -70,3 +73,13 @@ vmx_exit_entry:
 	mov [rdi + VCPU_CR2], rax
 	xor ebp, ebp                 ; end of the backtrace
 	jmp vmx_exit                 ; RSP: one slot pushed, so it is aligned as after a CALL
+
+; Where a VMREAD or VMWRITE of C jumps that failed, with the field in RAX. Nothing returns from here.
+vmx_vmwrite_failed:
+	mov esi, 1
+	jmp vmx_vmread_failed.call
+vmx_vmread_failed:
+	xor esi, esi
+.call:	mov rdi, rax
+	and rsp, -16
+	call vmx_access_failed

@@ -9,9 +9,9 @@
 
 // Panics with the instruction, its operand and the VM-instruction error. In vcpu.c.
 noreturn __cold void vmx_insn_failed(const char *insn, uint64_t operand);
-// The same for the two that are everywhere.
-noreturn __cold void vmx_vmread_failed(uint64_t field);
-noreturn __cold void vmx_vmwrite_failed(uint64_t field);
+// The same for the two that are everywhere, which jump to vmx_vmread_failed and vmx_vmwrite_failed in enter.asm with the
+// field in RAX: a failure costs one instruction of text where it cannot happen.
+noreturn __cold void vmx_access_failed(uint64_t field, bool write);
 
 #define VMX_INSN_POINTER(insn)                                                                               \
 	static inline __must_check bool vmx_##insn(uint64_t pa) {                                                \
@@ -51,14 +51,12 @@ static inline __must_check bool vmcs_read_quiet(uint32_t field, uint64_t *value)
 }
 // Fields of the current VMCS. For a field known to the compiler use the macros below.
 static inline uint64_t vmcs_read(uint32_t field) {
-	uint64_t value;
-	if (unlikely(!vmcs_read_quiet(field, &value))) vmx_vmread_failed(field);
+	uint64_t value; // on failure RAX is unchanged even where it is this
+	__asm__ __inline volatile("vmread %1, %0\n\tjbe vmx_vmread_failed" : "=r"(value) : "a"((uint64_t)field) : "cc");
 	return value;
 }
 static inline void vmcs_write(uint32_t field, uint64_t value) {
-	bool failed;
-	__asm__ volatile("vmwrite %2, %1" : "=@ccbe"(failed) : "r"((uint64_t)field), "r"(value));
-	if (unlikely(failed)) vmx_vmwrite_failed(field);
+	__asm__ __inline volatile("vmwrite %1, %0\n\tjbe vmx_vmwrite_failed" : : "a"((uint64_t)field), "r"(value) : "cc");
 }
 
 // The width of the field is checked when it is compiled.

@@ -18,8 +18,9 @@ noreturn __cold void vmx_insn_failed(const char *insn, uint64_t operand) {
 	      known ? (long long)error : -1LL);
 }
 
-noreturn __cold void vmx_vmread_failed(uint64_t field) { vmx_insn_failed("VMREAD", field); }
-noreturn __cold void vmx_vmwrite_failed(uint64_t field) { vmx_insn_failed("VMWRITE", field); }
+noreturn __cold void vmx_access_failed(uint64_t field, bool write) {
+	vmx_insn_failed(write ? "VMWRITE" : "VMREAD", field);
+}
 
 // ---- VPIDs ------------------------------------------------------------------------------------------------------
 

@@ -45,7 +45,7 @@ static __cold enum emul_access fault_to(struct emulation *e, uint64_t linear,
 static uint32_t user_bit(const struct emulation *e) { return e->paging.cpl == 3 ? PF_USER : 0u; }
 
 // One piece inside a page: RAM, or a device, or nobody (ones).
-static void piece_read(struct vcpu *vcpu, gpa_t at, uint8_t *dst, unsigned bytes) {
+static __cold void piece_read(struct vcpu *vcpu, gpa_t at, uint8_t *dst, unsigned bytes) {
 	if (gmem_read(&vcpu->vm->space, at, dst, bytes) == 0) return;
 	uint64_t value;
 	bool whole = is_pow2(bytes) && bytes <= 8;
@@ -57,7 +57,7 @@ static void piece_read(struct vcpu *vcpu, gpa_t at, uint8_t *dst, unsigned bytes
 	}
 }
 
-static void piece_write(struct vcpu *vcpu, gpa_t at, const uint8_t *src, unsigned bytes) {
+static __cold void piece_write(struct vcpu *vcpu, gpa_t at, const uint8_t *src, unsigned bytes) {
 	if (gmem_write(&vcpu->vm->space, at, src, bytes) == 0) return;
 	bool whole = is_pow2(bytes) && bytes <= 8;
 	for (unsigned done = 0; done < bytes;) {
@@ -164,7 +164,7 @@ static __cold enum emul_access emul_port_out(struct emul_ctx *ctx, uint16_t port
 	return EMUL_ACCESS_OK;
 }
 
-static void emul_segment(struct emul_ctx *ctx, enum emul_seg seg, struct emul_segment *out) {
+static __cold void emul_segment(struct emul_ctx *ctx, enum emul_seg seg, struct emul_segment *out) {
 	struct emulation *e = ctx->owner;
 	struct guest_segment s;
 	ops->seg_get(e->vcpu, (enum guest_seg)seg, &s);
@@ -225,8 +225,8 @@ static inline const struct emul_insn *decode_remembered(struct vcpu *vcpu,
 }
 
 // The instruction at RIP, in the vCPU's cache; NULL: a fault was raised or the VM stopped.
-static const struct emul_insn *fetch_decode(struct vcpu *vcpu, const struct guest_paging *paging,
-                                            enum emul_mode mode) {
+static __cold const struct emul_insn *fetch_decode(struct vcpu *vcpu, const struct guest_paging *paging,
+                                                   enum emul_mode mode) {
 	uint64_t code[CODE_BYTES / 8];
 	struct walk_fault fault;
 	fault.unreadable = false;
@@ -247,7 +247,7 @@ static const struct emul_insn *fetch_decode(struct vcpu *vcpu, const struct gues
 	return &c->insn;
 }
 
-bool guest_decode(struct vcpu *vcpu, struct emul_insn *insn) {
+__cold bool guest_decode(struct vcpu *vcpu, struct emul_insn *insn) {
 	struct guest_paging paging;
 	ops->paging_get(vcpu, &paging);
 	const struct emul_insn *cached = fetch_decode(vcpu, &paging, guest_mode(&paging));
@@ -257,7 +257,7 @@ bool guest_decode(struct vcpu *vcpu, struct emul_insn *insn) {
 }
 
 // Apart, so that the usual way needs no stack of its own.
-static __attribute__((noinline)) void skip_decoded(struct vcpu *vcpu) {
+static __cold __attribute__((noinline)) void skip_decoded(struct vcpu *vcpu) {
 	struct emul_insn insn;
 	if (guest_decode(vcpu, &insn)) ops->advance(vcpu, insn.length);
 }
@@ -345,7 +345,7 @@ bool guest_operand_write(struct vcpu *vcpu, const struct emul_insn *insn, const 
 }
 
 // The explicit memory operand is the only access of the instruction.
-static bool one_access(const struct emul_insn *insn) {
+static __cold bool one_access(const struct emul_insn *insn) {
 	return insn->has_mem && insn->op != EMUL_OP_PUSH && insn->op != EMUL_OP_POP && insn->op != EMUL_OP_CALL;
 }
 

@@ -29,6 +29,18 @@ static const struct {
     {MSR_SYSENTER_EIP, offsetof(struct vcpu_record, sysenter_eip)},
 };
 
+// The record holds them as struct guest_sregs does.
+#define SREGS_AT offsetof(struct vcpu_record, seg)
+_Static_assert(sizeof(struct vcpu_record_segment) == sizeof(struct guest_segment) &&
+                   offsetof(struct vcpu_record_segment, limit) == offsetof(struct guest_segment, limit) &&
+                   offsetof(struct vcpu_record_segment, access) == offsetof(struct guest_segment, access) &&
+                   offsetof(struct vcpu_record_segment, selector) ==
+                       offsetof(struct guest_segment, selector) &&
+                   offsetof(struct vcpu_record, idt) - SREGS_AT == offsetof(struct guest_sregs, idt) &&
+                   offsetof(struct vcpu_record, efer) - SREGS_AT == offsetof(struct guest_sregs, efer) &&
+                   offsetof(struct vcpu_record, dr) - SREGS_AT == sizeof(struct guest_sregs),
+               "the same layout");
+
 // What the record holds as struct arch_vcpu does.
 #define SAME(own, in_record)                                                                                 \
 	{                                                                                                        \
@@ -97,15 +109,12 @@ static struct vcpu_record_segment segment_save(const struct guest_segment *s, un
 static void sregs_save(const struct vcpu *vcpu, struct vcpu_record *r) {
 	struct guest_sregs s;
 	ops->sregs_get(vcpu, &s);
+	memcpy((uint8_t *)r + SREGS_AT, &s,
+	       sizeof s); // what the structures have no names for is written again below
 	r->cpl = ops->cpl_get(vcpu);
 	for (unsigned n = 0; n < SEG_COUNT; n++) r->seg[n] = segment_save(&s.seg[n], n, r->cpl);
 	r->gdt = (struct vcpu_record_table){.base = canonical_form(s.gdt.base), .limit = s.gdt.limit};
 	r->idt = (struct vcpu_record_table){.base = canonical_form(s.idt.base), .limit = s.idt.limit};
-	r->cr0 = s.cr0;
-	r->cr2 = s.cr2;
-	r->cr3 = s.cr3;
-	r->cr4 = s.cr4;
-	r->efer = s.efer;
 }
 
 static void msrs_save(const struct vcpu *vcpu, struct vcpu_record *r) {
@@ -185,20 +194,8 @@ int arch_vcpu_record_check(const struct vcpu *vcpu, const void *record, uint32_t
 }
 
 static void sregs_load(struct vcpu *vcpu, const struct vcpu_record *r) {
-	struct guest_sregs s = {
-	    .gdt = {.base = r->gdt.base, .limit = r->gdt.limit},
-	    .idt = {.base = r->idt.base, .limit = r->idt.limit},
-	    .cr0 = r->cr0,
-	    .cr2 = r->cr2,
-	    .cr3 = r->cr3,
-	    .cr4 = r->cr4,
-	    .efer = r->efer,
-	};
-	for (unsigned n = 0; n < SEG_COUNT; n++)
-		s.seg[n] = (struct guest_segment){.base = r->seg[n].base,
-		                                  .limit = r->seg[n].limit,
-		                                  .access = r->seg[n].access,
-		                                  .selector = r->seg[n].selector};
+	struct guest_sregs s;
+	memcpy(&s, (const uint8_t *)r + SREGS_AT, sizeof s);
 	ops->sregs_set(vcpu, &s);
 }
 

@@ -229,10 +229,11 @@ static bool cr3_load(const struct task *t) {
 	return cr3_write(t->vcpu, cr3) || fault(t, VEC_GP, 0);
 }
 
+// The LDT first, where others may come from; then CS and SS, so that a fault of the others can be delivered.
 static bool segments_load(struct task *t, bool v86) {
-	static const uint8_t order[] = {SEG_LDTR, SEG_CS, SEG_SS, SEG_ES, SEG_DS, SEG_FS, SEG_GS};
-	for (unsigned i = 0; i < (v86 ? 1 : array_count(order)); i++)
-		if (!segment_load(t, (enum guest_seg)order[i])) return false;
+	if (!segment_load(t, SEG_LDTR)) return false;
+	for (unsigned n = SEG_CS; !v86 && n <= SEG_LDTR; n++)
+		if (!segment_load(t, n == SEG_LDTR ? SEG_ES : (enum guest_seg)n)) return false;
 	return true;
 }
 

@@ -52,11 +52,17 @@ static inline __must_check bool vmcs_read_quiet(uint32_t field, uint64_t *value)
 // Fields of the current VMCS. For a field known to the compiler use the macros below.
 static inline uint64_t vmcs_read(uint32_t field) {
 	uint64_t value; // on failure RAX is unchanged even where it is this
-	__asm__ __inline volatile("vmread %1, %0\n\tjbe vmx_vmread_failed" : "=r"(value) : "a"((uint64_t)field) : "cc");
+	__asm__ __inline volatile("vmread %1, %0\n\tjbe vmx_vmread_failed"
+	                          : "=r"(value)
+	                          : "a"((uint64_t)field)
+	                          : "cc");
 	return value;
 }
 static inline void vmcs_write(uint32_t field, uint64_t value) {
-	__asm__ __inline volatile("vmwrite %1, %0\n\tjbe vmx_vmwrite_failed" : : "a"((uint64_t)field), "r"(value) : "cc");
+	__asm__ __inline volatile("vmwrite %1, %0\n\tjbe vmx_vmwrite_failed"
+	                          :
+	                          : "a"((uint64_t)field), "r"(value)
+	                          : "cc");
 }
 
 // The width of the field is checked when it is compiled.

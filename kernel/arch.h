@@ -56,6 +56,12 @@ __must_check int arch_vm_load(struct vm *vm, struct arch_why *why);
 void arch_vcpu_serve(struct vcpu *vcpu, uint32_t requests);
 // Enters the guest and does not return, or returns because something arrived at the last moment.
 void arch_vcpu_enter(struct vcpu *vcpu);
+// stress=entry:SEED,N: before each entry some of N rounds in which the CPU's checks of an entry are compared with ours
+// in software, and a summary after the last. The guest does not notice. -ERR_NOMEM.
+__must_check __step int arch_entry_stress_start(uint32_t seed, uint32_t rounds);
+void arch_entry_stress_step(struct vcpu *vcpu);
+// Makes the vCPU's state one that the CPU does not enter.
+void arch_vcpu_entry_spoil(struct vcpu *vcpu);
 // True when a blocked vCPU has something that wakes it.
 bool arch_vcpu_wakeable(const struct vcpu *vcpu);
 // Everything a person needs to understand why it stopped: registers, segments, bytes at RIP.

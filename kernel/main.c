@@ -228,7 +228,7 @@ __attribute__((no_stack_protector)) noreturn void kernel_entry(uint64_t record, 
 	start_console();
 	uint64_t own_bytes = memory_own_bytes(); // then what the VM takes
 	if (vm_build(0, &config.vm[0]) < 0) refuse("a VM could not be built");
-	if (stress_start(vm_get(0), &option) < 0) refuse("no memory for stress=save");
+	if (stress_start(vm_get(0), &option) < 0) refuse("no memory for the stress option");
 	own_bytes = memory_own_bytes() - own_bytes;
 	uint64_t hand_over_tsc = rdtsc() - boot.tsc_handoff;
 	const struct vm *vm = vm_get(0);

@@ -14,7 +14,7 @@ struct word {
 
 #define COUNT_MAX 1000000000u
 
-// A whole word of decimal digits, 1 to COUNT_MAX.
+// Decimal digits, 1 to COUNT_MAX.
 static bool count_read(struct word w, uint32_t *value) {
 	uint64_t v = 0;
 	if (w.len == 0) return false;
@@ -31,8 +31,15 @@ static bool stress_save_read(struct option *o, struct word value) {
 	return count_read(value, &o->stress_save);
 }
 
+static bool stress_entry_read(struct option *o, struct word value) {
+	size_t len = 0;
+	while (len < value.len && value.text[len] != ',') len++;
+	return len < value.len && count_read((struct word){value.text, len}, &o->stress_entry_seed) &&
+	       count_read((struct word){value.text + len + 1, value.len - len - 1}, &o->stress_entry);
+}
+
 static bool stress_fault_read(struct option *o, struct word value) {
-	static const char *const name[] = {"", "ud", "pf", "stack", "assert", "nmi"};
+	static const char *const name[] = {"", "ud", "pf", "stack", "assert", "nmi", "entry"};
 	for (uint32_t i = 1; i < array_count(name); i++)
 		if (strlen(name[i]) == value.len && memcmp(name[i], value.text, value.len) == 0) {
 			o->stress_fault = i;
@@ -61,7 +68,8 @@ static const struct {
 	bool (*read)(struct option *o, struct word value);
 } table[] = {
     {"stress=save:", "stress=save:N with N from 1 to 1000000000", stress_save_read},
-    {"stress=fault:", "stress=fault:KIND with KIND ud, pf, stack, assert or nmi", stress_fault_read},
+    {"stress=fault:", "stress=fault:KIND with KIND ud, pf, stack, assert, nmi or entry", stress_fault_read},
+    {"stress=entry:", "stress=entry:SEED,N with both from 1 to 1000000000", stress_entry_read},
     {"max_run_us=", "max_run_us=N with N from 1 to 1000000000", max_run_read},
     {"off=", "off=NAME,NAME... with NAME", off_read},
 };

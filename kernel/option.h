@@ -16,14 +16,17 @@ enum option_fault {
 	OPTION_FAULT_PF,
 	OPTION_FAULT_STACK,
 	OPTION_FAULT_ASSERT,
-	OPTION_FAULT_NMI
+	OPTION_FAULT_NMI,
+	OPTION_FAULT_ENTRY // of the VM: a state that the CPU does not enter
 };
 
 struct option {
 	uint32_t stress_fault; // stress=fault:KIND: enum option_fault, at the tenth entry
 	uint64_t features_off; // off=NAME,NAME...: bits of arch_feature_bit
 	uint32_t max_run_us;   // max_run_us=N: the longest stay in a guest without an exit; 0: no bound
-	uint32_t stress_save;  // stress=save:N: save, reset and load each VM's state every N entries; 0: never
+	uint32_t stress_entry; // stress=entry:SEED,N: N entries with a broken state, judged by the CPU and by us
+	uint32_t stress_entry_seed;
+	uint32_t stress_save; // stress=save:N: save, reset and load each VM's state every N entries; 0: never
 };
 
 struct option_why {

@@ -83,6 +83,7 @@ static __attribute__((noinline)) void fault_make(void) {
 	case OPTION_FAULT_NMI:
 		if (ioapic_route(PIT_GSI, 0, this_cpu()->apic_id, VEC_NMI) < 0) log_error("stress", "no PIT");
 		break;
+	case OPTION_FAULT_ENTRY: arch_vcpu_entry_spoil(this_cpu()->vcpu); break;
 	case OPTION_FAULT_NONE: break;
 	}
 }
@@ -92,11 +93,20 @@ static void fault_enter(struct vcpu *vcpu) {
 	run_enter(vcpu);
 }
 
+static void entry_enter(struct vcpu *vcpu) {
+	arch_entry_stress_step(vcpu);
+	run_enter(vcpu);
+}
+
 int stress_start(const struct vm *vm, const struct option *option) {
 	if (option->stress_fault != OPTION_FAULT_NONE) {
 		fault = option->stress_fault;
 		run_steps_set(fault_enter, run_rest);
 		return 0;
+	}
+	if (option->stress_entry != 0) {
+		run_steps_set(entry_enter, run_rest);
+		return arch_entry_stress_start(option->stress_entry_seed, option->stress_entry);
 	}
 	if (option->stress_save == 0) return 0;
 	every = option->stress_save;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // stress=save:N (kernel/option.h): proof that a VM is no more than its records. Every N entries into the guest or
 // rests of the CPU all state of the VM is saved, the VM reset, and the state loaded again.
-// stress=fault:KIND makes one fault of the hypervisor's own at the tenth entry, for the test of the panic.
+// stress=fault:KIND makes one fault of the hypervisor's own at the tenth entry, for the test of the panic; or, with
+// `entry`, a state of the guest that the CPU refuses. stress=entry:SEED,N: kernel/arch.h.
 #pragma once
 
 #include "kernel/option.h"

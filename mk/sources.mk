@@ -108,6 +108,7 @@ KERNEL_C := \
 	arch/x86/guest/event.c \
 	arch/x86/guest/entrycheck.c \
 	arch/x86/guest/task.c \
+	arch/x86/guest/entrystress.c \
 	arch/x86/guest/exit.c \
 	arch/x86/guest/feature.c \
 	arch/x86/guest/board.c \
@@ -120,6 +121,8 @@ KERNEL_C := \
 	arch/x86/guest/save.c \
 	arch/x86/guest/arch.c \
 	arch/x86/svm/setup.c \
+	arch/x86/svm/check.c \
+	arch/x86/svm/stress.c \
 	arch/x86/svm/vcpu.c \
 	arch/x86/svm/state.c \
 	arch/x86/svm/event.c \
@@ -133,6 +136,7 @@ KERNEL_C := \
 	arch/x86/vmx/event.c \
 	arch/x86/vmx/exit.c \
 	arch/x86/vmx/check.c \
+	arch/x86/vmx/stress.c \
 	arch/x86/vmx/report.c \
 	arch/x86/vmx/ops.c \
 	drivers/vdev/vlapic.c \

@@ -136,8 +136,9 @@ svm_exit_SRC = $(addprefix arch/x86/svm/,exit.c event.c length.c state.c vcpu.c)
 UNIT += svm_asid
 svm_asid_SRC = arch/x86/svm/vcpu.c arch/x86/svm/state.c $(FRAMES_SRC)
 
-UNIT += vmx_check
+UNIT += vmx_check svm_check
 vmx_check_SRC = arch/x86/vmx/check.c arch/x86/guest/entrycheck.c
+svm_check_SRC = arch/x86/svm/check.c arch/x86/guest/entrycheck.c
 
 UNIT += acpi_tables
 acpi_tables_SRC = arch/x86/guest/acpi_tables.c $(BUILD)/gen/dsdt.c

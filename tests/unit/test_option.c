@@ -46,7 +46,9 @@ static void option_parse_known_words_are_taken(void **state) {
 }
 
 #define USAGE "stress=save:N with N from 1 to 1000000000"
-#define FAULT ", stress=fault:KIND with KIND ud, pf, stack, assert or nmi"
+#define FAULT                                                                                                \
+	", stress=fault:KIND with KIND ud, pf, stack, assert, nmi or entry, "                                    \
+	"stress=entry:SEED,N with both from 1 to 1000000000"
 #define MAX_RUN "max_run_us=N with N from 1 to 1000000000"
 #define OFF "off=NAME,NAME... with NAME"
 
@@ -69,10 +71,10 @@ static void option_parse_fault_kind_is_taken_or_named(void **state) {
 	assert_int_equal(option.stress_fault, OPTION_FAULT_STACK);
 	assert_int_equal(option_parse(&option, NULL, "stress=fault:nmi", 16, &why), 0);
 	assert_int_equal(option.stress_fault, OPTION_FAULT_NMI);
-	refuses("stress=fault:",
-	        "option \"stress=fault:\": allowed is stress=fault:KIND with KIND ud, pf, stack, assert or nmi");
-	refuses("stress=fault:u",
-	        "option \"stress=fault:u\": allowed is stress=fault:KIND with KIND ud, pf, stack, assert or nmi");
+	refuses("stress=fault:", "option \"stress=fault:\": allowed is stress=fault:KIND with KIND ud, pf, "
+	                         "stack, assert, nmi or entry");
+	refuses("stress=fault:u", "option \"stress=fault:u\": allowed is stress=fault:KIND with KIND ud, pf, "
+	                          "stack, assert, nmi or entry");
 }
 
 // The line ends with the features' names, all of them.
@@ -94,6 +96,21 @@ static void option_parse_max_run_is_a_count(void **state) {
 	assert_int_equal(option.max_run_us, 500);
 	refuses("max_run_us=0", "option \"max_run_us=0\": allowed is " MAX_RUN);
 	refuses("max_run_us=", "option \"max_run_us=\": allowed is " MAX_RUN);
+}
+
+static void option_parse_entry_takes_seed_and_count(void **state) {
+	(void)state;
+	struct option option = {0};
+	struct option_why why;
+	assert_int_equal(option_parse(&option, NULL, "stress=entry:7,3000", 19, &why), 0);
+	assert_int_equal(option.stress_entry_seed, 7);
+	assert_int_equal(option.stress_entry, 3000);
+#define ENTRY_ALLOWED "allowed is stress=entry:SEED,N with both from 1 to 1000000000"
+	refuses("stress=entry:7", "option \"stress=entry:7\": " ENTRY_ALLOWED);
+	refuses("stress=entry:7,", "option \"stress=entry:7,\": " ENTRY_ALLOWED);
+	refuses("stress=entry:,7", "option \"stress=entry:,7\": " ENTRY_ALLOWED);
+	refuses("stress=entry:0,7", "option \"stress=entry:0,7\": " ENTRY_ALLOWED);
+	refuses("stress=entry:7,3,1", "option \"stress=entry:7,3,1\": " ENTRY_ALLOWED);
 }
 
 static void option_parse_unknown_word_is_named(void **state) {
@@ -192,6 +209,7 @@ int main(void) {
 	    cmocka_unit_test(option_parse_bad_value_is_named),
 	    cmocka_unit_test(option_parse_fault_kind_is_taken_or_named),
 	    cmocka_unit_test(option_parse_max_run_is_a_count),
+	    cmocka_unit_test(option_parse_entry_takes_seed_and_count),
 	    cmocka_unit_test(option_parse_unknown_word_is_named),
 	    cmocka_unit_test(option_parse_of_a_file_says_where),
 	    cmocka_unit_test(option_parse_long_names_are_cut),

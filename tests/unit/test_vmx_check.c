@@ -3,6 +3,7 @@
 // and no rule is left without a way to break it.
 #include "arch/x86/guest/state.h"
 #include "arch/x86/vmx/check.h"
+#include "tests/unit/entry_rules.h"
 #include "tests/unit/support.h"
 
 #define PHYSICAL_BITS 39
@@ -127,49 +128,25 @@ static struct vmx_entry_state restricted_state(void) {
 static state_fn *const states[] = {long_state, compatibility_state, protected_state, pae_state,
                                    real_state, v86_state,           restricted_state};
 
-static void say(const struct entry_broken *b, char *text, size_t bytes) {
-	snprintf(text, bytes, "%s: %s%s", b->section, b->subject, b->text);
-}
-
 static void vmx_entry_check_valid_state_passes(void **state) {
 	(void)state;
 	for (unsigned i = 0; i < array_count(states); i++) {
 		struct vmx_entry_state s = states[i]();
 		struct entry_broken broken[ENTRY_BROKEN_MAX];
-		char text[200];
 		if (vmx_entry_check(&s, broken) == 0) continue;
-		say(&broken[0], text, sizeof text);
-		fail_msg("state %u: %s", i, text);
+		fail_msg("state %u: %s: %s%s", i, broken[0].section->title, broken[0].subject, broken[0].rule->text);
 	}
 }
 
-static bool rule_hit[512], msr_rule_hit[64];
-
-// One of the broken rules has exactly this section number and text; all are of verdicts that the section allows.
-static void named(const struct entry_broken *broken, unsigned count, bool *hit, const char *change,
-                  const char *section, const char *text) {
-	char said[200] = "nothing";
-	bool found = false;
-	for (unsigned i = 0; i < count; i++) {
-		const char *title = strchr(broken[i].section, ' ');
-		size_t number = title == NULL ? 0 : (size_t)(title - broken[i].section);
-		hit[broken[i].rule] = true;
-		snprintf(said, sizeof said, "%s%s", broken[i].subject, broken[i].text);
-		if (strcmp(said, text) == 0 && strlen(section) == number &&
-		    memcmp(broken[i].section, section, number) == 0)
-			found = true;
-	}
-	if (count > 0) say(&broken[0], said, sizeof said);
-	if (!found)
-		fail_msg("%s: \"%s: %s\" expected, first of %u is \"%s\"", change, section, text, count, said);
-}
+static bool rule_hit[ENTRY_RULES_MAX], msr_rule_hit[ENTRY_RULES_MAX];
 
 #define BREAK(base, section, text, change)                                                                   \
 	do {                                                                                                     \
 		struct vmx_entry_state s = base##_state();                                                           \
 		struct entry_broken broken_[ENTRY_BROKEN_MAX];                                                       \
 		change;                                                                                              \
-		named(broken_, vmx_entry_check(&s, broken_), rule_hit, #base ": " #change, section, text);           \
+		entry_rule_named(broken_, vmx_entry_check(&s, broken_), &vmx_entry_rules, rule_hit,                  \
+		                 #base ": " #change, section, text);                                                 \
 	} while (0)
 
 #define EVENT(vector, type) ((uint32_t)(vector) | (uint32_t)(type) << VMX_INTR_TYPE_SHIFT | VMX_INTR_VALID)
@@ -225,6 +202,7 @@ static void vmx_entry_check_broken_execution_control_is_named(void **state) {
 	CONTROL("EPTP-list address", (SECONDARY(VMX_PROC2_VMFUNC), CAN(VMFUNC) = V(VMFUNC_CONTROLS) = 1, V(EPTP_LIST) = 1));
 	CONTROL("VMREAD-bitmap address", (SECONDARY(VMX_PROC2_SHADOW_VMCS), V(VMREAD_BITMAP) = 1));
 	CONTROL("VMWRITE-bitmap address", (SECONDARY(VMX_PROC2_SHADOW_VMCS), V(VMWRITE_BITMAP) = BEYOND));
+	CONTROL("TSC multiplier is 0", SECONDARY(VMX_PROC2_TSC_SCALING));
 	CONTROL("virtualization-exception information address", (SECONDARY(VMX_PROC2_EPT_VE), V(VE_INFO_ADDR) = 8));
 }
 
@@ -351,6 +329,7 @@ static void vmx_entry_check_broken_segment_is_named(void **state) {
 	SEGMENT(long, "CS: base above 4 GiB", SEG(BASE, CS) = BIT64(32));
 	SEGMENT(long, "DS: base above 4 GiB", SEG(BASE, DS) = BIT64(32));
 	SEGMENT(long, "CS: type", SEG(ACCESS, CS) = 0xa09a);
+	SEGMENT(real, "CS: type", SEG(ACCESS, CS) = 0x97);
 	SEGMENT(restricted, "CS: type of data without unrestricted guest", SEG(ACCESS, CS) = 0xc093);
 	SEGMENT(long, "SS: type", SEG(ACCESS, SS) = 0xc09b);
 	SEGMENT(long, "DS: accessed bit clear", SEG(ACCESS, DS) = 0xc092);
@@ -464,7 +443,7 @@ static void vmx_entry_check_broken_non_register_state_is_named(void **state) {
 		const uint64_t entry_[2] = {index, value};                                                           \
 		struct entry_broken broken_[ENTRY_BROKEN_MAX];                                                       \
 		unsigned count_ = vmx_msr_load_check(48, entry_, broken_);                                           \
-		named(broken_, count_, msr_rule_hit, #index, "26.4", text);                                          \
+		entry_rule_named(broken_, count_, &vmx_msr_rules, msr_rule_hit, #index, "26.4", text);               \
 	} while (0)
 
 static void vmx_msr_load_check_broken_entry_is_named(void **state) {
@@ -501,18 +480,15 @@ static void vmx_entry_check_unused_value_is_not_judged(void **state) {
 		struct vmx_entry_state s = long_state();
 		struct entry_broken broken[ENTRY_BROKEN_MAX];
 		s.v[unused[i]] = UINT64_C(0x5a5a5a5a5a5a5a5a);
-		if (vmx_entry_check(&s, broken) != 0) fail_msg("value %u: %s", unused[i], broken[0].text);
+		if (vmx_entry_check(&s, broken) != 0) fail_msg("value %u: %s", unused[i], broken[0].rule->text);
 	}
 }
 
 // A rule that no test above broke is dead, or a test is missing. Runs last.
 static void vmx_entry_rules_none_is_dead(void **state) {
 	(void)state;
-	assert_in_range(vmx_entry_rules.rules, 1, array_count(rule_hit));
-	for (unsigned i = 0; i < vmx_entry_rules.rules; i++)
-		if (!rule_hit[i]) fail_msg("rule %u, \"%s\", is never broken", i, vmx_entry_rules.rule[i].text);
-	for (unsigned i = 0; i < vmx_msr_rules.rules; i++)
-		if (!msr_rule_hit[i]) fail_msg("rule %u, \"%s\", is never broken", i, vmx_msr_rules.rule[i].text);
+	entry_rules_all_hit(&vmx_entry_rules, rule_hit);
+	entry_rules_all_hit(&vmx_msr_rules, msr_rule_hit);
 }
 
 int main(void) {

@@ -186,6 +186,14 @@ void arch_vcpu_serve(struct vcpu *vcpu, uint32_t requests) {
 }
 
 void arch_vcpu_enter(struct vcpu *vcpu) { ops->enter(vcpu); }
+
+// A reserved bit, the same on both vendors' CPUs, which no guest can set.
+#define EFER_RESERVED_BIT BIT64(1)
+void arch_vcpu_entry_spoil(struct vcpu *vcpu) {
+	struct guest_paging paging;
+	ops->paging_get(vcpu, &paging);
+	ops->efer_set(vcpu, paging.efer | EFER_RESERVED_BIT);
+}
 bool arch_vcpu_wakeable(const struct vcpu *vcpu) { return guest_event_wakes(vcpu); }
 
 // The lifecycle messages of the local APIC. One vCPU a VM here: INIT and STARTUP of the only one.

@@ -84,11 +84,7 @@ unsigned entry_check(const struct entry_rules *rules, const uint64_t *value,
 		unsigned lanes = r->lanes != 0 ? r->lanes : 1u;
 		for (unsigned lane = 0; lane < SEG_COUNT && count < ENTRY_BROKEN_MAX; lane++) {
 			if ((lanes >> lane & 1) == 0 || !applies(rules, r, value, lane) || test(r, value, lane)) continue;
-			broken[count++] = (struct entry_broken){.rule = i,
-			                                        .section = s->title,
-			                                        .subject = r->lanes != 0 ? segment[lane] : "",
-			                                        .text = r->text,
-			                                        .verdict = s->verdict};
+			broken[count++] = (struct entry_broken){r, s, r->lanes != 0 ? segment[lane] : ""};
 		}
 	}
 	return count;

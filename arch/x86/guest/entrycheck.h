@@ -55,9 +55,20 @@ struct entry_rule {
 	    lanes; // segments it is tried on, by enum guest_seg; `field` is then the one of ES. 0: it is of none
 };
 
+// What the CPU says of an entry, by what it names as wrong.
+enum entry_verdict {
+	ENTRY_BAD_CONTROLS,
+	ENTRY_BAD_HOST,
+	ENTRY_BAD_GUEST,
+	ENTRY_BAD_MSR,
+	ENTRY_TAKEN,
+	ENTRY_STRANGE, // none of these
+	ENTRY_VERDICTS,
+};
+
 struct entry_section {
 	const char *title; // number and title in the manual
-	uint32_t verdict;  // what the CPU answers, in the backend's terms
+	enum entry_verdict verdict;
 };
 
 struct entry_rules {
@@ -68,12 +79,15 @@ struct entry_rules {
 };
 
 struct entry_broken {
-	unsigned rule;
-	const char *section, *subject, *text; // subject: the segment, or ""
-	uint32_t verdict;
+	const struct entry_rule *rule;
+	const struct entry_section *section;
+	const char *subject; // the segment, or ""
 };
 
 #define ENTRY_BROKEN_MAX 16u
 // Fills broken[] in the order of the rules, at most ENTRY_BROKEN_MAX; returns how many. 0: the CPU should enter.
 unsigned entry_check(const struct entry_rules *rules, const uint64_t *value,
                      struct entry_broken broken[static ENTRY_BROKEN_MAX]);
+
+// A line of the log for each, "refused: section: segment: rule". In report.c.
+__cold void entry_report(const struct entry_broken *broken, unsigned count);

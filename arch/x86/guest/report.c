@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a stopped vCPU leaves in the log.
+#include "arch/x86/guest/entrycheck.h"
 #include "arch/x86/guest/ops.h"
 #include "arch/x86/guest/vcpu.h"
 #include "arch/x86/guest/walk.h"
@@ -35,6 +36,12 @@ static void report_code(struct vcpu *vcpu) {
 	unsigned have = guest_fetch(vcpu, &paging, code, &fault);
 	for (unsigned i = 0; i < have; i++) fmt_print(text + 3 * i, sizeof text - 3 * i, " %02x", bytes[i]);
 	log_error("vcpu", "code at rip:%s", have > 0 ? text : " not readable");
+}
+
+void entry_report(const struct entry_broken *broken, unsigned count) {
+	for (unsigned i = 0; i < count; i++)
+		log_error("entry", "refused: %s: %s%s", broken[i].section->title, broken[i].subject,
+		          broken[i].rule->text);
 }
 
 void arch_vcpu_report(struct vcpu *vcpu) {

@@ -14,19 +14,19 @@ enum section {
 	GUEST_FLOW, GUEST_OTHER, GUEST_PDPTES, MSRS,
 };
 static const struct entry_section sections[] = {
-	[CONTROLS] = {"26.2.1.1 VM-Execution Control Fields", VMX_VERDICT_CONTROL},
-	[EXIT] = {"26.2.1.2 VM-Exit Control Fields", VMX_VERDICT_CONTROL},
-	[ENTRY] = {"26.2.1.3 VM-Entry Control Fields", VMX_VERDICT_CONTROL},
-	[HOST_REGISTERS] = {"26.2.2 Checks on Host Control Registers and MSRs", VMX_VERDICT_HOST},
-	[HOST_SEGMENTS] = {"26.2.3 Checks on Host Segment and Descriptor-Table Registers", VMX_VERDICT_HOST},
-	[HOST_WIDTH] = {"26.2.4 Checks Related to Address-Space Size", VMX_VERDICT_HOST},
-	[GUEST_REGISTERS] = {"26.3.1.1 Checks on Guest Control Registers, Debug Registers, and MSRs", VMX_VERDICT_GUEST},
-	[GUEST_SEGMENTS] = {"26.3.1.2 Checks on Guest Segment Registers", VMX_VERDICT_GUEST},
-	[GUEST_TABLES] = {"26.3.1.3 Checks on Guest Descriptor-Table Registers", VMX_VERDICT_GUEST},
-	[GUEST_FLOW] = {"26.3.1.4 Checks on Guest RIP and RFLAGS", VMX_VERDICT_GUEST},
-	[GUEST_OTHER] = {"26.3.1.5 Checks on Guest Non-Register State", VMX_VERDICT_GUEST},
-	[GUEST_PDPTES] = {"26.3.1.6 Checks on Guest Page-Directory-Pointer-Table Entries", VMX_VERDICT_GUEST},
-	[MSRS] = {"26.4 Loading MSRs", VMX_VERDICT_MSR},
+	[CONTROLS] = {"26.2.1.1 VM-Execution Control Fields", ENTRY_BAD_CONTROLS},
+	[EXIT] = {"26.2.1.2 VM-Exit Control Fields", ENTRY_BAD_CONTROLS},
+	[ENTRY] = {"26.2.1.3 VM-Entry Control Fields", ENTRY_BAD_CONTROLS},
+	[HOST_REGISTERS] = {"26.2.2 Checks on Host Control Registers and MSRs", ENTRY_BAD_HOST},
+	[HOST_SEGMENTS] = {"26.2.3 Checks on Host Segment and Descriptor-Table Registers", ENTRY_BAD_HOST},
+	[HOST_WIDTH] = {"26.2.4 Checks Related to Address-Space Size", ENTRY_BAD_HOST},
+	[GUEST_REGISTERS] = {"26.3.1.1 Checks on Guest Control Registers, Debug Registers, and MSRs", ENTRY_BAD_GUEST},
+	[GUEST_SEGMENTS] = {"26.3.1.2 Checks on Guest Segment Registers", ENTRY_BAD_GUEST},
+	[GUEST_TABLES] = {"26.3.1.3 Checks on Guest Descriptor-Table Registers", ENTRY_BAD_GUEST},
+	[GUEST_FLOW] = {"26.3.1.4 Checks on Guest RIP and RFLAGS", ENTRY_BAD_GUEST},
+	[GUEST_OTHER] = {"26.3.1.5 Checks on Guest Non-Register State", ENTRY_BAD_GUEST},
+	[GUEST_PDPTES] = {"26.3.1.6 Checks on Guest Page-Directory-Pointer-Table Entries", ENTRY_BAD_GUEST},
+	[MSRS] = {"26.4 Loading MSRs", ENTRY_BAD_MSR},
 };
 
 // ---- conditions ---------------------------------------------------------------------------------------------------
@@ -93,6 +93,7 @@ static const struct entry_section sections[] = {
 	ONE(EPT_VE, PROC2_CONTROLS, VMX_PROC2_EPT_VE) \
 	ONE(MODE_EXECUTE, PROC2_CONTROLS, VMX_PROC2_MODE_EXECUTE) \
 	ONE(SUBPAGE, PROC2_CONTROLS, VMX_PROC2_SUBPAGE) \
+	ONE(TSC_SCALING, PROC2_CONTROLS, VMX_PROC2_TSC_SCALING) \
 	ONE(PT_PHYSICAL, PROC2_CONTROLS, VMX_PROC2_PT_GUEST_PHYSICAL) \
 	F(EPTP_UC, EPT_POINTER, EPTP_TYPE, 0) \
 	F(EPTP_WB, EPT_POINTER, EPTP_TYPE, EPTP_TYPE_WB) \
@@ -275,6 +276,7 @@ static const struct entry_rule entry_rule[] = {
 	RULE(CONTROLS, "EPTP-list address", ADDRESS, EPTP_LIST, PAGE_OFFSET, VMFUNC, EPTP_SWITCHING)
 	RULE(CONTROLS, "VMREAD-bitmap address", ADDRESS, VMREAD_BITMAP, PAGE_OFFSET, SHADOW_VMCS)
 	RULE(CONTROLS, "VMWRITE-bitmap address", ADDRESS, VMWRITE_BITMAP, PAGE_OFFSET, SHADOW_VMCS)
+	RULE(CONTROLS, "TSC multiplier is 0", NONZERO, TSC_MULTIPLIER, UINT64_MAX, TSC_SCALING)
 	RULE(CONTROLS, "virtualization-exception information address", ADDRESS, VE_INFO_ADDR, PAGE_OFFSET, EPT_VE)
 
 	RULE2(EXIT, "exit controls this CPU lacks or insists on", CAPABLE, EXIT_CONTROLS, CAN_EXIT, 0)
@@ -383,14 +385,14 @@ static const struct entry_rule entry_rule[] = {
 	SEGS("base above 4 GiB", SS | LANE(SEG_DS) | LANE(SEG_ES), ZERO, BASE, HIGH_HALF, USABLE)
 	SEGS("limit of virtual-8086 mode", CODE_DATA, EQUAL, LIMIT, 0xffff, V86)
 	SEGS("access rights of virtual-8086 mode", CODE_DATA, EQUAL, ACCESS, ACCESS_V86, V86)
-	SEGS("type", CS, NEVER, ACCESS, 0, -V86, -CODE_RUN, -WRITABLE)
-	SEGS("type of data without unrestricted guest", CS, NEVER, ACCESS, 0, -V86, WRITABLE, -UNRESTRICTED)
+	SEGS("type", CS, NEVER, ACCESS, 0, -V86, -CODE_RUN, -CS_DATA)
+	SEGS("type of data without unrestricted guest", CS, NEVER, ACCESS, 0, -V86, CS_DATA, -UNRESTRICTED)
 	SEGS("type", SS, NEVER, ACCESS, 0, -V86, USABLE, -WRITABLE)
 	SEGS("accessed bit clear", DATA, ONES, ACCESS, TYPE_ACCESSED, -V86, USABLE)
 	SEGS("code that is not readable", DATA, ONES, ACCESS, TYPE_READABLE, -V86, USABLE, CODE)
 	SEGS("S clear", CS, ONES, ACCESS, SEG_S, -V86)
 	SEGS("S clear", DATA_SS, ONES, ACCESS, SEG_S, -V86, USABLE)
-	SEGS("data with a DPL", CS, ZERO, ACCESS, DPL_MASK, -V86, WRITABLE)
+	SEGS("data with a DPL", CS, ZERO, ACCESS, DPL_MASK, -V86, CS_DATA)
 	SEGS2("DPL differs from SS's", CS, SAME, ACCESS, SS_ACCESS, DPL_MASK, -V86, CODE, -CONFORMING)
 	SEGS2("DPL of conforming code above SS's", CS, NOT_ABOVE, ACCESS, SS_ACCESS, DPL_MASK, -V86, CONFORMING)
 	SEGS2("DPL differs from RPL", SS, DPL_IS_RPL, ACCESS, ES_SELECTOR, 0, -V86, -UNRESTRICTED)

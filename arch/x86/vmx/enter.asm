@@ -19,10 +19,13 @@ extern vmx_access_failed
 
 REQUESTS      equ 16
 CPU_STACK_TOP equ 8
+HOST_RSP      equ 0x6c14 ; VMCS_HOST_RSP
 
 section .text
 global vmx_enter
 global vmx_exit_entry
+global vmx_entry_try
+global vmx_entry_try_exit
 global vmx_window_start
 global vmx_window_end
 global vmx_window_cancel
@@ -83,3 +86,23 @@ vmx_vmread_failed:
 .call:	mov rdi, rax
 	and rsp, -16
 	call vmx_access_failed
+
+; vmx_entry_try(rdi = launched): an entry that the CPU refuses, which changes no general register, as a function. Returns
+; 0 when the refusal was an exit, RFLAGS with CF or ZF set when the instruction failed. HOST_RIP: vmx_entry_try_exit.
+vmx_entry_try:
+	mov eax, HOST_RSP
+	vmwrite rax, rsp
+	jbe .failed
+	test edi, edi
+	jz .launch
+	vmresume
+	jmp .failed
+.launch:
+	vmlaunch
+.failed:
+	pushfq
+	pop rax
+	ret
+vmx_entry_try_exit:
+	xor eax, eax
+	ret

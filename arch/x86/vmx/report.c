@@ -94,7 +94,5 @@ void vmx_dump(const struct vcpu *vcpu) {
 		          dump_fields[i + 1].name, (unsigned long long)value[1]);
 	}
 	vmx_entry_state_read(&state);
-	unsigned count = vmx_entry_check(&state, broken);
-	for (unsigned i = 0; i < count; i++)
-		log_error("vmx", "an entry refuses: %s: %s%s", broken[i].section, broken[i].subject, broken[i].text);
+	entry_report(broken, vmx_entry_check(&state, broken));
 }

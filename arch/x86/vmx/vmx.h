@@ -115,6 +115,9 @@ __cold void vmx_dump(const struct vcpu *vcpu);
 struct vmx_entry_state;
 // What the current VMCS and this CPU give the checks of check.h to judge.
 __cold void vmx_entry_state_read(struct vmx_entry_state *s);
+// stress.c
+struct entry_stress;
+__cold void vmx_entry_stress(struct vcpu *vcpu, struct entry_stress *stress, unsigned rounds);
 // exit.c
 void vmx_vcpu_enter(struct vcpu *vcpu);
 void vmx_exit(struct arch_vcpu *arch);
@@ -124,6 +127,8 @@ void vmx_enter_cancelled(struct arch_vcpu *arch);
 const char *vmx_reason_name(uint32_t reason);
 // enter.asm
 void vmx_enter(struct arch_vcpu *arch); // does not return; not declared so, that calling it be a jump
+__cold uint64_t vmx_entry_try(uint64_t launched);
+extern const unsigned char vmx_entry_try_exit[];
 extern const unsigned char vmx_exit_entry[], vmx_window_start[], vmx_window_end[], vmx_window_cancel[];
 // event.c
 void vmx_advance(struct vcpu *vcpu, uint8_t insn_len);

@@ -287,6 +287,9 @@ static void svm_exit_every_code_has_a_kind(void **state) {
 	assert_int_equal(leave(SVM_EXIT_INVALID, 0, 0)->kind, EXIT_ENTRY_FAILED);
 	assert_int_equal(leave(UINT32_MAX, 0, 0)->kind, EXIT_ENTRY_FAILED);
 	assert_int_equal(leave(0x403, 0, 0)->kind, EXIT_UNKNOWN);
+	assert_int_equal(leave(SVM_EXIT_SWINT, 0, 0)->kind, EXIT_NOT_ENABLED);
+	assert_int_equal(leave(SVM_EXIT_NPF, PF_WRITE | PF_RSVD, 0x5000)->kind, EXIT_MISCONFIG);
+	assert_int_equal(seen.fault.gpa, 0x5000);
 	assert_int_equal(leave(SVM_EXIT_SHUTDOWN, 0, 0)->kind, EXIT_TRIPLE_FAULT);
 	assert_int_equal(leave(SVM_EXIT_EXCEPTION + VEC_MC, 0, 0)->kind, EXIT_MACHINE_CHECK);
 	assert_int_equal(leave(SVM_EXIT_EXCEPTION + VEC_AC, 0, 0)->kind, EXIT_EXCEPTION);

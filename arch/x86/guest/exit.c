@@ -51,6 +51,7 @@ static const char *const kind_name[EXIT_KINDS] = {
     [EXIT_PREEMPT] = "preempt",
     [EXIT_MISCONFIG] = "nested-misconfig",
     [EXIT_ENTRY_FAILED] = "entry-failed",
+    [EXIT_NOT_ENABLED] = "not-enabled",
     [EXIT_UNKNOWN] = "unknown",
 };
 
@@ -131,6 +132,11 @@ static __cold void on_unknown(struct vcpu *vcpu, const struct exit *exit) {
 	               exit_kind_name(exit->kind), (unsigned long long)exit->reason);
 }
 
+static __cold void on_misconfig(struct vcpu *vcpu, const struct exit *exit) {
+	vm_stop_reason(vcpu->vm, VM_END_CRASH, 0, "the CPU refused a nested page table entry of gpa %#llx",
+	               (unsigned long long)exit->fault.gpa);
+}
+
 typedef void handler_fn(struct vcpu *vcpu, const struct exit *exit);
 
 static handler_fn *const handler[EXIT_KINDS] = {
@@ -164,8 +170,9 @@ static handler_fn *const handler[EXIT_KINDS] = {
     [EXIT_TASK_SWITCH] = task_switch_exit,
     [EXIT_DT_ACCESS] = on_unknown,
     [EXIT_PREEMPT] = on_nothing,
-    [EXIT_MISCONFIG] = on_unknown,
+    [EXIT_MISCONFIG] = on_misconfig,
     [EXIT_ENTRY_FAILED] = on_entry_failed,
+    [EXIT_NOT_ENABLED] = on_unknown,
     [EXIT_UNKNOWN] = on_unknown,
 };
 

@@ -38,8 +38,9 @@ enum exit_kind {
 	EXIT_TASK_SWITCH,  // .task
 	EXIT_DT_ACCESS,    // descriptor-table register access
 	EXIT_PREEMPT,      // max_run_us
-	EXIT_MISCONFIG,    // nested table entry the CPU refuses: our bug, that VM stops
+	EXIT_MISCONFIG,    // nested table entry the CPU refuses, .fault.gpa: our bug, that VM stops
 	EXIT_ENTRY_FAILED, // the CPU refused the guest's state
+	EXIT_NOT_ENABLED,  // a reason of the manual whose control or intercept is not set; .reason says which
 	EXIT_UNKNOWN,      // a reason no manual we know names; .reason says which
 	EXIT_KINDS,
 };

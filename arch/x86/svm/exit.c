@@ -83,6 +83,7 @@ static void decode_nested_fault(const struct vmcb *v, struct exit *x) {
 	                  : (info & PF_FETCH) != 0 ? EXIT_ACCESS_FETCH
 	                                           : EXIT_ACCESS_READ;
 	x->fault.table_walk = (info & SVM_NPF_TABLE) != 0;
+	if (unlikely((info & PF_RSVD) != 0)) x->kind = EXIT_MISCONFIG; // a reserved bit in our tables
 }
 
 // MOV to and from control and debug registers: with decode assists the operand is told.
@@ -136,7 +137,7 @@ static __cold void decode_other(struct vcpu *vcpu, struct vmcb *v, struct exit *
 	} else if (code >= SVM_EXIT_IDTR_READ && code <= SVM_EXIT_TR_WRITE)
 		x->kind = EXIT_DT_ACCESS;
 	else
-		x->kind = EXIT_UNKNOWN;
+		x->kind = code < SVM_EXIT_KNOWN_END ? EXIT_NOT_ENABLED : EXIT_UNKNOWN;
 }
 
 // What was being delivered when the exit came goes back to the neutral queue. Software events are simply

@@ -158,6 +158,7 @@ enum svm_exit_code {
 };
 // clang-format on
 #define SVM_EXIT_INVALID UINT64_MAX
+#define SVM_EXIT_KNOWN_END 0x0a7u // behind those of instructions and events (table C-1)
 
 // exit_info1 of IOIO (APM vol. 2, 15.10.2)
 #define SVM_IOIO_IN BIT64(0)

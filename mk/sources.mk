@@ -132,6 +132,7 @@ KERNEL_C := \
 	arch/x86/svm/ops.c \
 	arch/x86/vmx/setup.c \
 	arch/x86/vmx/vcpu.c \
+	arch/x86/vmx/vpid.c \
 	arch/x86/vmx/state.c \
 	arch/x86/vmx/event.c \
 	arch/x86/vmx/exit.c \

@@ -137,6 +137,8 @@ UNIT += svm_asid
 svm_asid_SRC = arch/x86/svm/vcpu.c arch/x86/svm/state.c $(FRAMES_SRC)
 
 UNIT += vmx_check svm_check
+UNIT += vmx_vpid
+vmx_vpid_SRC = arch/x86/vmx/vpid.c
 vmx_check_SRC = arch/x86/vmx/check.c arch/x86/guest/entrycheck.c
 svm_check_SRC = arch/x86/svm/check.c arch/x86/guest/entrycheck.c
 

@@ -22,43 +22,28 @@ noreturn __cold void vmx_access_failed(uint64_t field, bool write) {
 	vmx_insn_failed(write ? "VMWRITE" : "VMREAD", field);
 }
 
-// ---- VPIDs ------------------------------------------------------------------------------------------------------
+// ---- work before an entry ---------------------------------------------------------------------------------------
 
-// VPIDs are handed out upwards per CPU; when they run out the generation moves on, everything is flushed once, and
-// every vCPU takes a new one when it is loaded next. A VPID is never used twice in a generation.
-struct vpid_pool {
-	uint64_t generation;
-	uint32_t next;
-};
 static struct vpid_pool vpid_pool[CPU_MAX];
-#define VPID_COUNT 0x10000u
-#define GENERATION_NONE UINT64_MAX
 
-static void vpid_take(struct vmx_vcpu *vmx) {
+static struct vpid_pool *pool_here(void) {
 	struct vpid_pool *pool = &vpid_pool[this_cpu()->id];
-	if (pool->generation == 0 || pool->next >= VPID_COUNT) {
-		pool->generation++;
-		pool->next = 1; // 0 is the host
-		if (vmx_caps.vpid) vmx_invvpid(VMX_INVVPID_ALL, 0);
-	}
-	vmx->vpid = (uint16_t)pool->next++;
-	vmx->vpid_generation = pool->generation;
-	vmx->nested_flushed = GENERATION_NONE; // this CPU may hold translations of an earlier stay
-	if (vmx_caps.vpid) vmcs_write16(VMCS_VPID, vmx->vpid);
+	pool->limit = VPID_LIMIT;
+	return pool;
 }
 
 // INVEPT drops every translation made through the VM's nested tables; INVVPID the combined ones of this vCPU,
 // which are all it has (SDM vol. 3, 28.3.1 and 28.3.3). Without VPIDs each transition does what INVVPID does.
-static void translations_flush(struct vcpu *vcpu) {
+static void translations_drop(struct vcpu *vcpu) {
 	struct vmx_vcpu *vmx = vmx_of(vcpu);
-	uint64_t generation = nested_generation(&vcpu->vm->nested);
-	if (vmx->nested_flushed != generation) {
-		vmx->nested_flushed = generation;
+	uint32_t plan = vmx_drop_plan(vmx, pool_here(), this_cpu()->id, nested_generation(&vcpu->vm->nested));
+	if (vmx_caps.vpid && (plan & VMX_DROP_ALL_VPIDS) != 0) vmx_invvpid(VMX_INVVPID_ALL, 0);
+	if (vmx_caps.vpid && (plan & VMX_DROP_NEW_VPID) != 0) vmcs_write16(VMCS_VPID, vmx->vpid);
+	if (vmx_caps.vpid && (plan & VMX_DROP_VPID) != 0)
+		vmx_invvpid(vmx_caps.invvpid_single ? VMX_INVVPID_SINGLE : VMX_INVVPID_ALL, vmx->vpid);
+	if ((plan & VMX_DROP_NESTED) != 0)
 		vmx_invept(vmx_caps.invept_single ? VMX_INVEPT_SINGLE : VMX_INVEPT_ALL,
 		           ept_pointer(&vcpu->vm->nested.pt));
-	} else if (vmx_caps.vpid) {
-		vmx_invvpid(vmx_caps.invvpid_single ? VMX_INVVPID_SINGLE : VMX_INVVPID_ALL, vmx->vpid);
-	}
 }
 
 // A request follows, so the entry is called off.
@@ -74,8 +59,7 @@ void vmx_prepare(struct vcpu *vcpu) {
 	vmx_select(vcpu);
 	if (unlikely((deferred & VMX_DEFERRED_MODE) != 0)) mode_refuse(vcpu);
 	if ((deferred & VMX_DEFERRED_TSC) != 0) vmcs_write64(VMCS_TSC_OFFSET, vmx->tsc_offset);
-	if ((deferred & VMX_DEFERRED_VPID) != 0) vpid_take(vmx);
-	if ((deferred & (VMX_DEFERRED_FLUSH | VMX_DEFERRED_VPID)) != 0) translations_flush(vcpu);
+	if ((deferred & (VMX_DEFERRED_FLUSH | VMX_DEFERRED_VPID)) != 0) translations_drop(vcpu);
 }
 
 void vmx_flush(struct vcpu *vcpu) { vmx_of(vcpu)->deferred |= VMX_DEFERRED_FLUSH; }
@@ -199,13 +183,12 @@ void vmx_vcpu_load(struct vcpu *vcpu) {
 	struct vmx_vcpu *vmx = vmx_of(vcpu);
 	vmx_select(vcpu);
 	vmx_live_load(vmx);
-	if (vmx->vpid_generation != vpid_pool[this_cpu()->id].generation) vmx->deferred |= VMX_DEFERRED_VPID;
+	if (vmx_vpid_stale(vmx, pool_here(), this_cpu()->id)) vmx->deferred |= VMX_DEFERRED_VPID;
 }
 
 void vmx_vcpu_save(struct vcpu *vcpu) {
 	vmx_live_save(vmx_of(vcpu));
 	vmcs_clear(vcpu); // the next CPU may be another one
-	vmx_of(vcpu)->vpid_generation = GENERATION_NONE;
 }
 
 // ---- creation and reset -------------------------------------------------------------------------------------------
@@ -290,8 +273,7 @@ static void controls_set(struct vcpu *vcpu) {
 void vmx_vcpu_reset(struct vcpu *vcpu) {
 	struct vmx_vcpu *vmx = vmx_of(vcpu);
 	*vmx = (struct vmx_vcpu){
-	    .vpid_generation = GENERATION_NONE,
-	    .nested_flushed = GENERATION_NONE,
+	    .vpid_cpu = VMX_CPU_NONE,
 	    .tsc_offset = vcpu->vm->tsc_offset,
 	    .deferred = VMX_DEFERRED_VPID,
 	    .proc = vmx_caps.control[VMX_PROC],

@@ -58,8 +58,9 @@ struct vmx_msr_lists {
 
 struct vmx_vcpu {
 	uint64_t vpid_generation; // of the CPU's pool when the VPID was taken
-	uint64_t nested_flushed;  // nested_generation at the last INVEPT
+	uint64_t nested_flushed;  // nested_generation at the last INVEPT on that CPU
 	uint64_t tsc_offset;
+	uint32_t vpid_cpu;    // whose pool the VPID is from; VMX_CPU_NONE: there is none
 	uint32_t deferred;    // enum vmx_deferred
 	uint32_t proc, entry; // control words as they are in the VMCS
 	uint16_t vpid;
@@ -83,6 +84,26 @@ struct vmx_vcpu {
 _Static_assert(offsetof(struct vcpu, requests) == 16, "known to enter.asm");
 
 static inline struct vmx_vcpu *vmx_of(const struct vcpu *vcpu) { return vcpu->arch->vendor; }
+
+// vpid.c. VPIDs are handed out upwards per CPU; when they run out the generation moves on, everything is flushed once,
+// and every vCPU takes a new one when it is loaded next. A VPID is never used twice in a generation.
+struct vpid_pool {
+	uint64_t generation; // 0: none was taken yet
+	uint32_t next, limit;
+};
+#define VPID_LIMIT 0x10000u
+#define GENERATION_NONE UINT64_MAX
+// The vCPU has no VPID of this CPU.
+bool vmx_vpid_stale(const struct vmx_vcpu *vmx, const struct vpid_pool *pool, uint32_t cpu);
+enum vmx_drop {
+	VMX_DROP_NEW_VPID = 1 << 0,  // vmx->vpid is another one now
+	VMX_DROP_ALL_VPIDS = 1 << 1, // first: all contexts
+	VMX_DROP_VPID = 1 << 2,      // the vCPU's own
+	VMX_DROP_NESTED = 1 << 3,    // all of its VM
+};
+// What to drop when the vCPU's translations are stale, or it has no VPID of this CPU and takes one. `nested`: the
+// nested_generation of its VM.
+uint32_t vmx_drop_plan(struct vmx_vcpu *vmx, struct vpid_pool *pool, uint32_t cpu, uint64_t nested);
 
 // vcpu.c: makes the vCPU's VMCS the current one of this CPU.
 void vmx_make_current(const struct vcpu *vcpu);

@@ -30,7 +30,7 @@ struct option {
 };
 
 struct option_why {
-	char text[480];
+	char text[600];
 };
 
 // Adds the words of text[0 .. bytes-1], separated by blanks, tabs and line ends, to *option; the last of a name wins.

@@ -23,6 +23,7 @@ enum vcpu_request {
 	VCPU_REQ_END = 1 << 2,   // vm->end is set
 	VCPU_REQ_FLUSH = 1 << 3, // nested translations went stale
 	VCPU_REQ_CLOCK = 1 << 4, // publish the paravirtual clock again
+	VCPU_REQ_APIC = 1 << 5,  // the local APIC's mode changed
 	VCPU_REQ_AGAIN =
 	    1 << 6, // the last exit cut off the delivery of an event (only this vCPU's own CPU sets it)
 };

@@ -94,7 +94,7 @@ void vm_vcpu_nmi(struct vm *vm, unsigned vcpu_id);
 struct vlapic_summary {
 	struct vdev vdev;
 	int32_t pending; // answer of vlapic_pending
-	int32_t irr_top; // answer of vlapic_highest_irr
+	int32_t irr_top; // highest vector in IRR, or -1; see drivers/vdev/vlapic.h for hardware that delivers
 	bool extint;     // answer of vlapic_accepts_extint
 	uint64_t base;   // IA32_APIC_BASE
 };
@@ -106,11 +106,13 @@ static inline const struct vlapic_summary *vlapic_summary(const struct vdev *vla
 static inline int vlapic_pending(const struct vdev *vlapic) {
 	return __atomic_load_n(&vlapic_summary(vlapic)->pending, __ATOMIC_RELAXED);
 }
-// Highest vector in IRR whatever PPR says, or -1 (for HLT wake and TPR thresholds).
-static inline int vlapic_highest_irr(const struct vdev *vlapic) {
-	return __atomic_load_n(&vlapic_summary(vlapic)->irr_top, __ATOMIC_RELAXED);
-}
-// The CPU takes `vector`, which vlapic_pending just returned: IRR to ISR. Returns the vector to inject:
+// Highest vector in IRR or ISR whatever PPR says, or -1.
+int vlapic_highest_irr(const struct vdev *vlapic);
+int vlapic_highest_isr(const struct vdev *vlapic);
+// Computes vlapic_pending again, and returns it: hardware may have changed TPR, IRR and ISR. Where hardware delivers,
+// the vector that it would.
+int vlapic_look(struct vdev *vlapic);
+// The CPU takes `vector`, which vlapic_pending or vlapic_look just returned: IRR to ISR. Returns the vector to inject:
 // the same, or the spurious vector when it may no longer be delivered (SDM 10.9; another CPU's INIT).
 uint8_t vlapic_ack(struct vdev *vlapic, uint8_t vector);
 // LINT0 programmed for ExtINT (or the APIC disabled in hardware): the PIC's output reaches this CPU.
@@ -141,3 +143,24 @@ void vlapic_tsc_changed(struct vdev *vlapic);
 // CR8 and TPR are one register: CR8 = TPR[7:4].
 uint8_t vlapic_cr8_read(const struct vdev *vlapic);
 void vlapic_cr8_write(struct vdev *vlapic, uint8_t cr8);
+
+// ---- hardware that serves a local APIC's registers (APIC virtualisation) -------------------------------------
+
+// The registers, one 4 KiB page in the architecture's layout (10.4.1); the vCPU's own CPU may read and write it.
+void *vlapic_page(struct vdev *vlapic);
+// From now on hardware delivers, or no more: it recognises vectors in the page's IRR, moves them to ISR, and ends them. There is
+// nothing to inject (vlapic_pending is -1); each vm_vcpu_event has hardware told the highest vectors of IRR and ISR.
+void vlapic_virtual_set(struct vdev *vlapic, bool on);
+// The first register of TMR in the page when it is not the same as at the last call, else NULL: the vectors that came
+// as a level, of which the EOI has to be told.
+const uint32_t *vlapic_levels(struct vdev *vlapic);
+// Hardware ended the highest vector in service, which was this one.
+void vlapic_eoi_done(struct vdev *vlapic, uint8_t vector);
+// Hardware stored a guest's write at this offset of the page, and the rest is to be done.
+void vlapic_page_written(struct vdev *vlapic, uint32_t offset);
+// SVR's enable: only then does the local APIC accept fixed interrupts (10.4.7.2).
+bool vlapic_enabled(const struct vdev *vlapic);
+// The registers that RDMSR may read in x2APIC mode: bit n for MSR 800H + n (table 10-6).
+extern const uint64_t vlapic_x2apic_readable;
+// Implemented by arch/: vlapic_enabled or IA32_APIC_BASE is not what it was; or the TPR while something waits.
+void vm_vcpu_apic_mode(struct vm *vm, unsigned vcpu_id);

@@ -131,6 +131,7 @@ KERNEL_C := \
 	arch/x86/svm/report.c \
 	arch/x86/svm/ops.c \
 	arch/x86/vmx/setup.c \
+	arch/x86/vmx/apicv.c \
 	arch/x86/vmx/vcpu.c \
 	arch/x86/vmx/vpid.c \
 	arch/x86/vmx/state.c \
@@ -141,7 +142,7 @@ KERNEL_C := \
 	arch/x86/vmx/report.c \
 	arch/x86/vmx/ops.c \
 	drivers/vdev/vlapic.c \
-	drivers/vdev/vlapic_reg.c \
+	drivers/vdev/vlapic_state.c drivers/vdev/vlapic_reg.c \
 	drivers/vdev/vlapic_msg.c \
 	drivers/vdev/vlapic_timer.c \
 	drivers/vdev/vioapic.c \

@@ -7,7 +7,7 @@ UNIT_CFLAGS := -std=gnu11 -O1 -g -I. -fsanitize=address,undefined -fno-sanitize-
 UNIT_COMMON := tests/unit/support.c
 # The VM that device tests run on, with the real bus and timer queue.
 VM_DOUBLE_SRC := tests/unit/vm_double.c kernel/iobus.c kernel/timerq.c
-VLAPIC_SRC := drivers/vdev/vlapic.c drivers/vdev/vlapic_reg.c drivers/vdev/vlapic_msg.c \
+VLAPIC_SRC := drivers/vdev/vlapic.c drivers/vdev/vlapic_state.c drivers/vdev/vlapic_reg.c drivers/vdev/vlapic_msg.c \
 	drivers/vdev/vlapic_timer.c
 
 UNIT += fmt

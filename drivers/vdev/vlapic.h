@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // The virtual local APIC: saved record, object, and the priority core as inlines, shared by vlapic.c
-// (class, modes, CPU side), vlapic_reg.c (register file), vlapic_msg.c (messages and IPIs) and
+// (CPU side), vlapic_state.c (class, modes), vlapic_reg.c (register file), vlapic_msg.c (messages and IPIs) and
 // vlapic_timer.c. Everybody else uses kernel/vintc.h. Section numbers are of the Intel SDM, volume 3A.
+//
+// The registers are a 4 KiB page as a guest's CPU lays it out, so that hardware which serves a guest's accesses
+// itself (the virtual-APIC page of VMX, 29.1) uses this very page. What such hardware may change behind us is read
+// from the page only; what a write must be compared with is kept beside it.
 //
 // Invariants: head.irr_top and isr_top are the highest vectors of IRR and ISR (-1 none), irr_count and
 // isr_count their sizes; head.pending is irr_top when that is above the held-back ones, else -1, after
-// each change of IRR, ISR or TPR; a disabled APIC (APIC_BASE.EN = 0) holds reset values (but TPR, which
-// is CR8), so its IRR is empty; vectors 0..15 are never in IRR or ISR.
+// each change of IRR, ISR or TPR by us; a disabled APIC (APIC_BASE.EN = 0) holds reset values (but TPR, which
+// is CR8), so its IRR is empty; vectors 0..15 are never in IRR or ISR. While hardware delivers the interrupts
+// (`virtual`) the summaries are parked: pending and isr_top -1, irr_top above every vector; each function that
+// meets them so looks into the page.
 #pragma once
 
 #include "kernel/lib/bits.h"
@@ -77,6 +83,7 @@ enum vlapic_lvt {
 #define VLAPIC_SVR_ENABLE BIT32(8) // 10.9
 #define VLAPIC_SVR_FOCUS BIT32(9)
 #define VLAPIC_SVR_DIRECTED_EOI BIT32(12)
+#define VLAPIC_SVR_WRITABLE (0xFFu | VLAPIC_SVR_ENABLE | VLAPIC_SVR_FOCUS | VLAPIC_SVR_DIRECTED_EOI)
 #define VLAPIC_SVR_RESET 0xFFu
 
 #define VLAPIC_LVT_VECTOR 0xFFu // 10.5.1
@@ -104,6 +111,7 @@ enum vlapic_lvt {
 #define VLAPIC_ICR_SHORTHAND_SHIFT 18
 #define VLAPIC_ICR_WRITABLE 0xCCFFFu // vector, mode, destination mode, level, trigger, shorthand
 
+#define VLAPIC_LDR_WRITABLE 0xFF000000u     // 10.6.2.2, and the ICR's upper half
 #define VLAPIC_DIVIDE_WRITABLE 0xBu         // 10.5.4
 #define VLAPIC_DFR_FLAT 0xFFFFFFFFu         // 10.6.2.2
 #define VLAPIC_DFR_FIXED_ONES MASK64(27, 0) // only the model is writable
@@ -111,17 +119,22 @@ enum vlapic_lvt {
 
 // ---- the object ----------------------------------------------------------------------------------------
 
+#define VLAPIC_PAGE_WORDS 1024u
+#define VLAPIC_PARKED 256 // head.irr_top while hardware delivers
+
 struct vlapic {
-	struct vlapic_summary head;      // first: kernel/vintc.h reads it
-	uint64_t irr[4], isr[4], tmr[4]; // bit v % 64 of word v / 64
-	uint32_t irr_count, isr_count;   // bits set
-	int32_t isr_top;                 // head.irr_top is IRR's
-	uint32_t tpr, svr;
+	struct vlapic_summary head;    // first: kernel/vintc.h reads it
+	uint32_t irr_count, isr_count; // bits set
+	int32_t isr_top;               // head.irr_top is IRR's
 	uint32_t vcpu_id;
 	uint32_t id; // APIC id, equal to the vCPU id
-	uint32_t ldr, dfr, esr, esr_pending;
-	uint64_t icr;
-	uint32_t lvt[VLAPIC_LVT_COUNT];
+	uint32_t esr_pending;
+	uint32_t lvt_timer;    // the entry in force
+	uint32_t timer_divide; // the configuration in force
+	bool enabled;          // SVR's, in force: accepts fixed and lowest-priority interrupts (10.4.7.2)
+	bool lint0_remote_irr; // LVT LINT0 waits for its EOI
+	bool virtual;          // hardware delivers: it moves vectors from IRR to ISR and ends them
+	bool tmr_changed;      // since vlapic_levels looked
 	bool lint[2];
 	uint64_t lowest_accepted;
 	// Timer: deadline_ns is the end of the running period on the VM's clock, TIMER_NEVER when stopped;
@@ -129,7 +142,9 @@ struct vlapic {
 	struct timer timer;
 	uint64_t deadline_ns;
 	uint64_t tsc_deadline;
-	uint32_t timer_initial, timer_divide;
+	// Register n is word 4 * n; the upper half of the x2APIC's ICR is the word behind it, as RDMSR of a virtual-APIC
+	// page reads it (29.5).
+	uint32_t page[VLAPIC_PAGE_WORDS] __attribute__((aligned(4096)));
 };
 
 static inline struct vlapic *vlapic_of(struct vdev *vdev) {
@@ -143,21 +158,30 @@ static inline bool vlapic_enabled_hw(const struct vlapic *v) { return (v->head.b
 static inline bool vlapic_x2apic(const struct vlapic *v) {
 	return (v->head.base & VLAPIC_BASE_EXTD) != 0; // never set without EN
 }
-// Accepts fixed and lowest-priority interrupts (10.4.7.2). A disabled APIC has SVR at its reset value.
-static inline bool vlapic_enabled_sw(const struct vlapic *v) { return (v->svr & VLAPIC_SVR_ENABLE) != 0; }
+
+// A register of the page, by its number; enum vlapic_reg's names.
+static inline uint32_t *vlapic_reg(struct vlapic *v, unsigned reg) { return &v->page[reg * 4]; }
+static inline uint32_t vlapic_get(const struct vlapic *v, unsigned reg) { return v->page[reg * 4]; }
+static inline uint32_t vlapic_lvt(const struct vlapic *v, enum vlapic_lvt which) {
+	return vlapic_get(v, VLAPIC_REG_LVT + (unsigned)which);
+}
+static inline uint8_t vlapic_tpr(const struct vlapic *v) { return (uint8_t)vlapic_get(v, VLAPIC_REG_TPR); }
 
 // ---- the priority core (10.8.3, 10.8.4) ------------------------------------------------------------------
 
-// Highest vector of a set that is not empty.
-static inline int vlapic_vector_top(const uint64_t *word) {
-	unsigned w = 3;
-	while (word[w] == 0) w--;
-	return (int)(w * 64 + bit_last(word[w]));
+// IRR, ISR and TMR: 32 vectors a register, eight registers each; `set` is the first register.
+static inline uint32_t *vlapic_vector_word(struct vlapic *v, unsigned set, unsigned vector) {
+	return vlapic_reg(v, set + vector / 32);
 }
+static inline bool vlapic_vector_test(const struct vlapic *v, unsigned set, unsigned vector) {
+	return (vlapic_get(v, set + vector / 32) >> (vector % 32) & 1) != 0;
+}
+// Highest vector of a set, -1 when it is empty.
+int vlapic_vector_top(const struct vlapic *v, unsigned set);
 
 // Vectors up to this one are held back: the end of the PPR's priority class.
 static inline int vlapic_held_back(const struct vlapic *v) {
-	int tpr = (int)v->tpr;
+	int tpr = (int)vlapic_tpr(v);
 	return (v->isr_top > tpr ? v->isr_top : tpr) | 0xF;
 }
 static inline void vlapic_publish_irr_top(struct vlapic *v, int vector) {
@@ -167,13 +191,15 @@ static inline void vlapic_publish_pending(struct vlapic *v) {
 	int pending = v->head.irr_top > vlapic_held_back(v) ? v->head.irr_top : -1;
 	__atomic_store_n(&v->head.pending, pending, __ATOMIC_RELAXED);
 }
+// The trigger mode of a vector is another one than last time.
+void vlapic_tmr_flip(struct vlapic *v, unsigned vector);
 // A legal vector enters IRR of an enabled APIC; the trigger mode goes to TMR (10.8.4).
 static inline void vlapic_irr_set(struct vlapic *v, unsigned vector, bool level) {
-	unsigned w = vector / 64;
-	uint64_t bit = BIT64(vector % 64);
-	v->tmr[w] = level ? v->tmr[w] | bit : v->tmr[w] & ~bit;
-	if (v->irr[w] & bit) return; // merges with the one that waits: nothing new to tell
-	v->irr[w] |= bit;
+	uint32_t *irr = vlapic_vector_word(v, VLAPIC_REG_IRR, vector);
+	uint32_t bit = BIT32(vector % 32);
+	if (unlikely(vlapic_vector_test(v, VLAPIC_REG_TMR, vector) != level)) vlapic_tmr_flip(v, vector);
+	if (*irr & bit) return; // merges with the one that waits: nothing new to tell
+	*irr |= bit;
 	v->irr_count++;
 	if ((int)vector > v->head.irr_top) {
 		vlapic_publish_irr_top(v, (int)vector);
@@ -185,6 +211,10 @@ static inline void vlapic_irr_set(struct vlapic *v, unsigned vector, bool level)
 // ---- between the files -------------------------------------------------------------------------------------
 
 // vlapic.c
+// Computes the summaries from the page; leaves them behind as the invariant has them. What lies between may use
+// them whether hardware delivers or not.
+void vlapic_summaries_take(struct vlapic *v);
+void vlapic_summaries_leave(struct vlapic *v);
 uint8_t vlapic_ppr(const struct vlapic *v);
 void vlapic_tpr_set(struct vlapic *v, uint8_t tpr);
 // Returns 0, so that a register write can end in it.
@@ -212,7 +242,7 @@ void vlapic_timer_reset(struct vlapic *v);
 void vlapic_timer_initial_set(struct vlapic *v, uint32_t count);
 void vlapic_timer_divide_set(struct vlapic *v, uint32_t value);
 uint32_t vlapic_timer_current(const struct vlapic *v);
-// The LVT timer entry changes from `before` to its value now.
-void vlapic_timer_lvt_changed(struct vlapic *v, uint32_t before);
+// The LVT timer entry becomes `lvt`.
+void vlapic_timer_lvt_set(struct vlapic *v, uint32_t lvt);
 // Arms or cancels the VM's timer for what the object says.
 void vlapic_timer_rearm(struct vlapic *v);

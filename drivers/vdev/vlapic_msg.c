@@ -11,7 +11,7 @@
 #define DFR_MODEL_FLAT 0xFu
 
 bool vlapic_accept_fixed(struct vlapic *v, uint8_t vector, bool level) {
-	if (unlikely(!vlapic_enabled_sw(v))) return false;
+	if (unlikely(!v->enabled)) return false;
 	if (unlikely(vector < VLAPIC_VECTOR_FIRST)) {
 		vlapic_error(v, VLAPIC_ESR_RECEIVE_ILLEGAL);
 		return false;
@@ -44,10 +44,10 @@ static bool logical_match(const struct vlapic *v, uint32_t dest) {
 		uint32_t ldr = vlapic_x2apic_ldr(v);
 		return dest >> 16 == ldr >> 16 && (dest & ldr & 0xFFFF) != 0;
 	}
-	uint32_t ldr = v->ldr >> 24;
+	uint32_t ldr = vlapic_get(v, VLAPIC_REG_LDR) >> 24, model = DFR_MODEL(vlapic_get(v, VLAPIC_REG_DFR));
 	if (dest > 0xFF) return false;
-	if (DFR_MODEL(v->dfr) == DFR_MODEL_FLAT) return (dest & ldr) != 0; // 10.6.2.2
-	if (DFR_MODEL(v->dfr) != DFR_MODEL_CLUSTER) return false;
+	if (model == DFR_MODEL_FLAT) return (dest & ldr) != 0; // 10.6.2.2
+	if (model != DFR_MODEL_CLUSTER) return false;
 	return dest >> 4 == ldr >> 4 && (dest & ldr & 0xF) != 0;
 }
 
@@ -82,7 +82,7 @@ static bool deliver_lowest(struct vm *vm, const struct vdev *source, const struc
 		struct vdev *vdev = vm_lapic(vm, i);
 		if (!vdev) continue;
 		struct vlapic *v = vlapic_of(vdev);
-		if (!vlapic_enabled_sw(v) || !addressed(v, source, msg, broadcast)) continue;
+		if (!v->enabled || !addressed(v, source, msg, broadcast)) continue;
 		if (!best || takes_before(v, best)) best = v;
 	}
 	if (!best) return false;
@@ -151,6 +151,6 @@ static int __attribute__((noinline)) self_ipi_illegal(struct vlapic *v) {
 // The frequent one (irq_work, rescheduling): no message is made. A software-disabled APIC refuses it.
 int vlapic_self_ipi(struct vlapic *v, uint8_t vector) {
 	if (unlikely(vector < VLAPIC_VECTOR_FIRST)) return self_ipi_illegal(v);
-	if (likely(vlapic_enabled_sw(v))) vlapic_irr_set(v, vector, false);
+	if (likely(v->enabled)) vlapic_irr_set(v, vector, false);
 	return 0;
 }

@@ -11,56 +11,37 @@
 #define REGS_BOTH                                                                                            \
 	(REG(ID) | REG(VERSION) | REG(TPR) | REG(PPR) | REG(LDR) | REG(SVR) | REGS_VECTORS | REG(ESR) |          \
 	 REG(ICR) | REGS_LVT | REG(TIMER_INITIAL) | REG(TIMER_CURRENT) | REG(TIMER_DIVIDE))
-#define X2APIC_READABLE REGS_BOTH
 #define X2APIC_WRITABLE                                                                                      \
 	(REG(TPR) | REG(EOI) | REG(SVR) | REG(ESR) | REG(ICR) | REGS_LVT | REG(TIMER_INITIAL) |                  \
 	 REG(TIMER_DIVIDE) | REG(SELF_IPI))
 // Exists at all, whether or not an access in this direction does anything.
 #define XAPIC_DECODED (REGS_BOTH | REG(APR) | REG(EOI) | REG(RRD) | REG(DFR) | REG(ICR_HIGH))
 
+const uint64_t vlapic_x2apic_readable = REGS_BOTH;
+
 // A fixed interrupt to the sender: the ICR bits that decide it, status and reserved ones among them.
 #define ICR_SELF_KIND (3u << VLAPIC_ICR_SHORTHAND_SHIFT | 7u << VLAPIC_ICR_MODE_SHIFT | ~VLAPIC_ICR_WRITABLE)
 #define ICR_SELF_FIXED ((uint32_t)IRQ_DEST_SELF << VLAPIC_ICR_SHORTHAND_SHIFT)
 #define TPR_WRITABLE 0xFFu
-#define LDR_WRITABLE 0xFF000000u
 
 // 10.6.2.4, "Lowest Priority Delivery Mode": the arbitration priority.
 static uint32_t apr_value(const struct vlapic *v) {
-	uint32_t irr = v->head.irr_top < 0 ? 0 : (uint32_t)v->head.irr_top & 0xF0;
-	uint32_t isr = v->isr_top < 0 ? 0 : (uint32_t)v->isr_top & 0xF0;
-	uint32_t tpr = v->tpr & 0xF0;
-	if (tpr >= irr && tpr > isr) return v->tpr;
+	int irr_top = vlapic_vector_top(v, VLAPIC_REG_IRR), isr_top = vlapic_vector_top(v, VLAPIC_REG_ISR);
+	uint32_t irr = irr_top < 0 ? 0 : (uint32_t)irr_top & 0xF0;
+	uint32_t isr = isr_top < 0 ? 0 : (uint32_t)isr_top & 0xF0;
+	uint32_t tpr = vlapic_tpr(v) & 0xF0u;
+	if (tpr >= irr && tpr > isr) return vlapic_tpr(v);
 	uint32_t most = isr > irr ? isr : irr;
 	return most > tpr ? most : tpr;
 }
 
-static uint32_t vector_word(const uint64_t *word, unsigned index) {
-	return (uint32_t)(word[index / 2] >> (index % 2 * 32));
-}
-
-// A register that the mode has.
+// A register that the mode has. The others are in the page; EOI and RRD are 0 there.
 static uint32_t reg_read(const struct vlapic *v, unsigned reg) {
 	switch (reg) {
-	case VLAPIC_REG_ID: return vlapic_x2apic(v) ? v->id : v->id << 24;
-	case VLAPIC_REG_VERSION: return VLAPIC_VERSION;
-	case VLAPIC_REG_TPR: return v->tpr;
 	case VLAPIC_REG_APR: return apr_value(v);
 	case VLAPIC_REG_PPR: return vlapic_ppr(v);
-	case VLAPIC_REG_LDR: return vlapic_x2apic(v) ? vlapic_x2apic_ldr(v) : v->ldr;
-	case VLAPIC_REG_DFR: return v->dfr;
-	case VLAPIC_REG_SVR: return v->svr;
-	case VLAPIC_REG_ISR ... VLAPIC_REG_ISR + 7: return vector_word(v->isr, reg - VLAPIC_REG_ISR);
-	case VLAPIC_REG_TMR ... VLAPIC_REG_TMR + 7: return vector_word(v->tmr, reg - VLAPIC_REG_TMR);
-	case VLAPIC_REG_IRR ... VLAPIC_REG_IRR + 7: return vector_word(v->irr, reg - VLAPIC_REG_IRR);
-	case VLAPIC_REG_ESR: return v->esr;
-	case VLAPIC_REG_ICR: return (uint32_t)v->icr;
-	case VLAPIC_REG_ICR_HIGH: return (uint32_t)(v->icr >> 32);
-	case VLAPIC_REG_LVT ... VLAPIC_REG_LVT + VLAPIC_LVT_COUNT - 1: return v->lvt[reg - VLAPIC_REG_LVT];
-	case VLAPIC_REG_TIMER_INITIAL: return v->timer_initial;
 	case VLAPIC_REG_TIMER_CURRENT: return vlapic_timer_current(v);
-	case VLAPIC_REG_TIMER_DIVIDE: return v->timer_divide;
-	default: // EOI and RRD
-		return 0;
+	default: return vlapic_get(v, reg);
 	}
 }
 
@@ -68,10 +49,10 @@ static uint32_t reg_read(const struct vlapic *v, unsigned reg) {
 static void reg_write(struct vlapic *v, unsigned reg, uint32_t value) {
 	switch (reg) {
 	case VLAPIC_REG_TPR: vlapic_tpr_set(v, (uint8_t)value); break;
-	case VLAPIC_REG_EOI: vlapic_eoi(v); break;
+	case VLAPIC_REG_EOI: (void)vlapic_eoi(v); break;
 	case VLAPIC_REG_SVR: vlapic_svr_set(v, value); break;
 	case VLAPIC_REG_ESR: // 10.5.3: a write shows what has gathered since the last one
-		v->esr = v->esr_pending;
+		*vlapic_reg(v, reg) = v->esr_pending;
 		v->esr_pending = 0;
 		break;
 	case VLAPIC_REG_LVT ... VLAPIC_REG_LVT + VLAPIC_LVT_COUNT - 1:
@@ -102,20 +83,22 @@ uint32_t vlapic_mmio_read(struct vdev *vlapic, uint32_t offset) {
 
 static void xapic_icr_write(struct vlapic *v, uint32_t value) {
 	value &= VLAPIC_ICR_WRITABLE;
-	v->icr = (v->icr & MASK64(63, 32)) | value;
+	*vlapic_reg(v, VLAPIC_REG_ICR) = value;
 	if ((value & ICR_SELF_KIND) == ICR_SELF_FIXED)
 		(void)vlapic_self_ipi(v, (uint8_t)value);
 	else
-		vlapic_icr_send(v, value, (uint32_t)(v->icr >> 56));
+		vlapic_icr_send(v, value, vlapic_get(v, VLAPIC_REG_ICR_HIGH) >> 24);
 }
 
 static void __attribute__((noinline)) xapic_write(struct vlapic *v, uint32_t offset, uint32_t value) {
+	unsigned reg = offset >> 4;
 	if (!xapic_decodes(v, offset)) return;
-	switch (offset >> 4) {
-	case VLAPIC_REG_LDR: v->ldr = value & LDR_WRITABLE; break;
-	case VLAPIC_REG_DFR: v->dfr = value | (uint32_t)VLAPIC_DFR_FIXED_ONES; break;
-	case VLAPIC_REG_ICR_HIGH: v->icr = (uint64_t)(value & LDR_WRITABLE) << 32 | (uint32_t)v->icr; break;
-	default: reg_write(v, offset >> 4, value); break;
+	switch (reg) {
+	case VLAPIC_REG_ID: *vlapic_reg(v, reg) = v->id << 24; break; // read only; the page may have it changed
+	case VLAPIC_REG_LDR:
+	case VLAPIC_REG_ICR_HIGH: *vlapic_reg(v, reg) = value & VLAPIC_LDR_WRITABLE; break;
+	case VLAPIC_REG_DFR: *vlapic_reg(v, reg) = value | (uint32_t)VLAPIC_DFR_FIXED_ONES; break;
+	default: reg_write(v, reg, value); break;
 	}
 }
 
@@ -136,8 +119,10 @@ void vlapic_mmio_write(struct vdev *vlapic, uint32_t offset, uint32_t value) {
 int vlapic_msr_read(struct vdev *vlapic, uint32_t msr, uint64_t *value) {
 	const struct vlapic *v = vlapic_of(vlapic);
 	unsigned reg = msr - VLAPIC_X2APIC_MSR;
-	if (!vlapic_x2apic(v) || reg >= VLAPIC_REG_COUNT || !(BIT64(reg) & X2APIC_READABLE)) return -ERR_INVAL;
-	*value = reg == VLAPIC_REG_ICR ? v->icr : reg_read(v, reg);
+	if (!vlapic_x2apic(v) || reg >= VLAPIC_REG_COUNT || !(BIT64(reg) & vlapic_x2apic_readable))
+		return -ERR_INVAL;
+	*value = reg_read(v, reg);
+	if (reg == VLAPIC_REG_ICR) *value |= (uint64_t)v->page[4 * reg + 1] << 32;
 	return 0;
 }
 
@@ -147,7 +132,7 @@ static uint32_t x2apic_writable(unsigned reg) {
 	switch (reg) {
 	case VLAPIC_REG_TPR:
 	case VLAPIC_REG_SELF_IPI: return TPR_WRITABLE;
-	case VLAPIC_REG_SVR: return 0xFFu | VLAPIC_SVR_ENABLE | VLAPIC_SVR_FOCUS | VLAPIC_SVR_DIRECTED_EOI;
+	case VLAPIC_REG_SVR: return VLAPIC_SVR_WRITABLE;
 	case VLAPIC_REG_LVT ... VLAPIC_REG_LVT + VLAPIC_LVT_COUNT - 1:
 		return vlapic_lvt_writable((enum vlapic_lvt)(reg - VLAPIC_REG_LVT)) | VLAPIC_LVT_STATUS |
 		       VLAPIC_LVT_REMOTE_IRR;
@@ -158,10 +143,15 @@ static uint32_t x2apic_writable(unsigned reg) {
 	}
 }
 
+static void x2apic_icr_set(struct vlapic *v, uint64_t value) {
+	*vlapic_reg(v, VLAPIC_REG_ICR) = (uint32_t)value;
+	v->page[4 * VLAPIC_REG_ICR + 1] = (uint32_t)(value >> 32);
+}
+
 static int __attribute__((noinline)) x2apic_icr_write(struct vlapic *v, uint64_t value) {
 	uint32_t low = (uint32_t)value;
 	if (low & ~(VLAPIC_ICR_WRITABLE | VLAPIC_ICR_STATUS)) return -ERR_INVAL;
-	v->icr = value & ~(uint64_t)VLAPIC_ICR_STATUS;
+	x2apic_icr_set(v, value & ~(uint64_t)VLAPIC_ICR_STATUS);
 	vlapic_icr_send(v, low, (uint32_t)(value >> 32));
 	return 0;
 }
@@ -181,10 +171,24 @@ int vlapic_msr_write(struct vdev *vlapic, uint32_t msr, uint64_t value) {
 	if (reg == VLAPIC_REG_EOI && value == 0) return vlapic_eoi(v);
 	if (reg == VLAPIC_REG_ICR) {
 		if (((uint32_t)value & ICR_SELF_KIND) != ICR_SELF_FIXED) return x2apic_icr_write(v, value);
-		v->icr = value;
+		x2apic_icr_set(v, value);
 		return vlapic_self_ipi(v, (uint8_t)value);
 	}
 	if (reg == VLAPIC_REG_SELF_IPI && value <= UINT8_MAX)
 		return vlapic_self_ipi(v, (uint8_t)value); // 10.12.11
 	return x2apic_write(v, reg, value);
+}
+
+// ---- what hardware stored -----------------------------------------------------------------------------------
+
+// A write that is no register's whole is undefined (10.4.1): the register as it now is counts.
+void vlapic_page_written(struct vdev *vlapic, uint32_t offset) {
+	struct vlapic *v = vlapic_of(vlapic);
+	offset &= 0xFFCu;
+	uint32_t value = v->page[offset / 4];
+	*vlapic_reg(v, VLAPIC_REG_EOI) = 0; // write only
+	if (vlapic_x2apic(v))               // only of SELF_IPI with an illegal vector (29.5)
+		(void)vlapic_self_ipi(v, (uint8_t)value);
+	else
+		vlapic_mmio_write(vlapic, offset, value);
 }

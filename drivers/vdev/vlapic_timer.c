@@ -24,7 +24,7 @@ static unsigned divide_shift(uint32_t divide) {
 }
 
 static uint64_t period_ns(const struct vlapic *v) {
-	return (uint64_t)v->timer_initial << divide_shift(v->timer_divide);
+	return (uint64_t)vlapic_get(v, VLAPIC_REG_TIMER_INITIAL) << divide_shift(v->timer_divide);
 }
 
 // The end of a period in phase with deadline_ns, the first that is later than `after_ns`.
@@ -36,7 +36,7 @@ static uint64_t period_end_after(const struct vlapic *v, uint64_t after_ns) {
 
 void vlapic_timer_rearm(struct vlapic *v) {
 	struct vm *vm = v->head.vdev.vm;
-	uint32_t lvt = v->lvt[VLAPIC_LVT_TIMER];
+	uint32_t lvt = v->lvt_timer;
 	uint64_t deadline_ns = v->deadline_ns;
 	if (mode_is_deadline(lvt)) {
 		deadline_ns = v->tsc_deadline ? vm_tsc_to_ns(vm, v->tsc_deadline) : TIMER_NEVER;
@@ -50,13 +50,13 @@ void vlapic_timer_rearm(struct vlapic *v) {
 }
 
 static void timer_interrupt(struct vlapic *v) {
-	uint32_t lvt = v->lvt[VLAPIC_LVT_TIMER];
+	uint32_t lvt = v->lvt_timer;
 	if (!(lvt & VLAPIC_LVT_MASK)) (void)vlapic_accept_fixed(v, (uint8_t)lvt, false);
 }
 
 static void timer_fire(void *ctx) {
 	struct vlapic *v = ctx;
-	uint32_t lvt = v->lvt[VLAPIC_LVT_TIMER];
+	uint32_t lvt = v->lvt_timer;
 	if (mode_is_deadline(lvt)) {
 		v->tsc_deadline = 0; // 10.5.4.1: firing disarms
 	} else if (mode_is_periodic(lvt)) {
@@ -74,22 +74,22 @@ static void timer_fire(void *ctx) {
 void vlapic_timer_create(struct vlapic *v) { timer_init(&v->timer, timer_fire, v); }
 
 void vlapic_timer_reset(struct vlapic *v) {
-	v->timer_initial = 0;
-	v->timer_divide = 0;
+	*vlapic_reg(v, VLAPIC_REG_TIMER_INITIAL) = 0;
 	v->tsc_deadline = 0;
 	v->deadline_ns = TIMER_NEVER;
 	vm_timer_cancel(v->head.vdev.vm, &v->timer);
 }
 
 void vlapic_timer_initial_set(struct vlapic *v, uint32_t count) {
-	if (mode_is_deadline(v->lvt[VLAPIC_LVT_TIMER])) return; // 10.5.4.1: ignored
-	v->timer_initial = count;
+	if (mode_is_deadline(v->lvt_timer)) count = 0; // 10.5.4.1: ignored; it is 0 in this mode
+	*vlapic_reg(v, VLAPIC_REG_TIMER_INITIAL) = count;
+	if (mode_is_deadline(v->lvt_timer)) return;
 	v->deadline_ns = count ? vm_now_ns(v->head.vdev.vm) + period_ns(v) : TIMER_NEVER;
 	vlapic_timer_rearm(v);
 }
 
 uint32_t vlapic_timer_current(const struct vlapic *v) {
-	uint32_t lvt = v->lvt[VLAPIC_LVT_TIMER];
+	uint32_t lvt = v->lvt_timer;
 	if (mode_is_deadline(lvt) || v->deadline_ns == TIMER_NEVER) return 0;
 	uint64_t now_ns = vm_now_ns(v->head.vdev.vm);
 	uint64_t left_ns;
@@ -106,7 +106,7 @@ uint32_t vlapic_timer_current(const struct vlapic *v) {
 
 void vlapic_timer_divide_set(struct vlapic *v, uint32_t value) {
 	uint32_t current = vlapic_timer_current(v);
-	v->timer_divide = value & VLAPIC_DIVIDE_WRITABLE;
+	*vlapic_reg(v, VLAPIC_REG_TIMER_DIVIDE) = v->timer_divide = value & VLAPIC_DIVIDE_WRITABLE;
 	if (v->deadline_ns == TIMER_NEVER || current == 0) return;
 	// The count goes on from where it is, at the new speed.
 	uint64_t left_ns = (uint64_t)current << divide_shift(v->timer_divide);
@@ -114,13 +114,12 @@ void vlapic_timer_divide_set(struct vlapic *v, uint32_t value) {
 	vlapic_timer_rearm(v);
 }
 
-void vlapic_timer_lvt_changed(struct vlapic *v, uint32_t before) {
-	uint32_t lvt = v->lvt[VLAPIC_LVT_TIMER];
+void vlapic_timer_lvt_set(struct vlapic *v, uint32_t lvt) {
+	uint32_t before = v->lvt_timer;
+	v->lvt_timer = lvt;
 	if (mode_is_deadline(before) != mode_is_deadline(lvt)) {
 		// 10.5.4.1: a change to or from TSC-deadline mode disarms the timer.
-		uint32_t divide = v->timer_divide;
 		vlapic_timer_reset(v);
-		v->timer_divide = divide;
 		return;
 	}
 	if (((before ^ lvt) & (VLAPIC_LVT_TIMER_MODE | VLAPIC_LVT_MASK)) == 0 || mode_is_deadline(lvt)) return;
@@ -135,7 +134,7 @@ uint64_t vlapic_deadline_read(const struct vdev *vlapic) { return vlapic_of_cons
 
 void vlapic_deadline_write(struct vdev *vlapic, uint64_t tsc) {
 	struct vlapic *v = vlapic_of(vlapic);
-	if (!mode_is_deadline(v->lvt[VLAPIC_LVT_TIMER])) return; // 10.5.4.1: ignored, reads 0
+	if (!mode_is_deadline(v->lvt_timer)) return; // 10.5.4.1: ignored, reads 0
 	v->tsc_deadline = tsc;
 	if (tsc != 0 && tsc <= vm_guest_tsc(vlapic->vm)) {
 		vm_timer_cancel(vlapic->vm, &v->timer);

@@ -13,7 +13,7 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 typedef void log_sink_fn(enum log_level level, const char *line, size_t len);
 
 // Longest line that is kept whole; longer ones end in "...".
-#define LOG_LINE_BYTES 512u
+#define LOG_LINE_BYTES 640u
 
 void log_sink_set(log_sink_fn *sink);
 // Lines above this level are not formatted at all. Default LOG_INFO.

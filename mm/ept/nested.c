@@ -50,6 +50,15 @@ void nested_unmap_slot(struct nested *n, const struct memslot *slot) {
 	lock_release(&n->lock);
 }
 
+int nested_page_set(struct nested *n, gpa_t at, hpa_t frame, uint32_t rights) {
+	const uint32_t attr = PT_TYPE(PT_UC) | PT_ACCESSED | PT_DIRTY;
+	lock_acquire(&n->lock);
+	int err = rights != 0 ? pt_map(&n->pt, at.v, frame, PAGE_BYTES, rights | attr)
+	                      : pt_unmap(&n->pt, at.v, PAGE_BYTES);
+	lock_release(&n->lock);
+	return err;
+}
+
 int nested_protect(struct nested *n, gfn_t gfn, uint64_t pages, uint32_t rights) {
 	lock_acquire(&n->lock);
 	int err = pt_protect(&n->pt, gfn_gpa(gfn).v, pages << PAGE_SHIFT, rights);

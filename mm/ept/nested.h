@@ -26,6 +26,10 @@ void nested_destroy(struct nested *n);
 // RAM: read, write, execute, write-back; MEMSLOT_RO: no write; MEMSLOT_MMIO: read, write, uncached.
 // -ERR_NOMEM, -ERR_EXIST: nothing is mapped.
 __must_check int nested_map_slot(struct nested *n, const struct memslot *slot);
+// A page that is in no slot: maps `frame` there with rights of PT_RIGHTS, uncached, or unmaps it when they are 0. What
+// nested_map_slot says; a table that holds other pages is there already and stays.
+__must_check __attribute__((noinline)) int nested_page_set(struct nested *n, gpa_t at, hpa_t frame,
+                                                           uint32_t rights);
 // Raises the generation; the slot's frames may be freed when every CPU has flushed.
 void nested_unmap_slot(struct nested *n, const struct memslot *slot);
 // Rights of [gfn, gfn + pages) to PT_RIGHTS bits (PT_READ at least). -ERR_NOMEM: nothing changed.

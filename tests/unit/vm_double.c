@@ -9,6 +9,7 @@
 #include "kernel/lib/assert.h"
 #include "kernel/lib/bits.h"
 
+#define PAGE 4096u
 #define NS_PER_S UINT64_C(1000000000)
 #define WALL_2026 UINT64_C(1767225600) // 2026-01-01 00:00:00 UTC
 
@@ -32,8 +33,10 @@ struct vdev *vm_double_create(struct vm *vm, const struct vdev_class *class, con
                               int *err) {
 	const struct vdev_config none = {0};
 	const struct vdev_config *used = config ? config : &none;
-	struct vdev *device = calloc(1, class->object_bytes);
+	size_t bytes = (class->object_bytes + PAGE - 1) / PAGE * PAGE; // an object may ask for that alignment
+	struct vdev *device = aligned_alloc(PAGE, bytes);
 	assert(device);
+	memset(device, 0, bytes);
 	device->class = class;
 	device->vm = vm;
 	list_push_back(&vm->devices, &device->node);
@@ -171,6 +174,7 @@ struct vdev *vm_pic(const struct vm *vm) {
 }
 
 void vm_vcpu_event(struct vm *vm, unsigned vcpu_id) { vm->events[vcpu_id]++; }
+void vm_vcpu_apic_mode(struct vm *vm, unsigned vcpu_id) { vm->apic_modes[vcpu_id]++; }
 
 void vm_vcpu_init_signal(struct vm *vm, unsigned vcpu_id) { vm->inits[vcpu_id]++; }
 

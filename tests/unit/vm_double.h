@@ -39,7 +39,8 @@ struct vm {
 	struct vdev *ioapic, *pic;
 
 	// Calls a vCPU, by vCPU id.
-	uint32_t events[VM_DOUBLE_VCPUS], inits[VM_DOUBLE_VCPUS], nmis[VM_DOUBLE_VCPUS];
+	uint32_t events[VM_DOUBLE_VCPUS], apic_modes[VM_DOUBLE_VCPUS], inits[VM_DOUBLE_VCPUS],
+	    nmis[VM_DOUBLE_VCPUS];
 	uint32_t startups[VM_DOUBLE_VCPUS];
 	uint8_t startup_vector[VM_DOUBLE_VCPUS];
 };

@@ -180,8 +180,11 @@ void arch_tsc_shift(struct vm *vm, uint64_t delta) {
 }
 
 void arch_vcpu_serve(struct vcpu *vcpu, uint32_t requests) {
-	if ((requests & VCPU_REQ_FLUSH) != 0) ops->flush(vcpu);
-	if ((requests & VCPU_REQ_CLOCK) != 0) pvclock_publish(vcpu);
+	if (unlikely((requests & (VCPU_REQ_FLUSH | VCPU_REQ_CLOCK | VCPU_REQ_APIC)) != 0)) {
+		if ((requests & VCPU_REQ_FLUSH) != 0) ops->flush(vcpu);
+		if ((requests & VCPU_REQ_CLOCK) != 0) pvclock_publish(vcpu);
+		if ((requests & VCPU_REQ_APIC) != 0) ops->apic_mode(vcpu);
+	}
 	if ((requests & VCPU_REQ_EVENT) != 0) guest_event_deliver(vcpu);
 }
 
@@ -195,6 +198,11 @@ void arch_vcpu_entry_spoil(struct vcpu *vcpu) {
 	ops->efer_set(vcpu, paging.efer | EFER_RESERVED_BIT);
 }
 bool arch_vcpu_wakeable(const struct vcpu *vcpu) { return guest_event_wakes(vcpu); }
+
+void vm_vcpu_apic_mode(struct vm *vm, unsigned vcpu_id) {
+	struct vcpu *vcpu = vm->vcpu[vcpu_id];
+	if (vcpu != NULL) vcpu_request(vcpu, VCPU_REQ_APIC);
+}
 
 // The lifecycle messages of the local APIC. One vCPU a VM here: INIT and STARTUP of the only one.
 void vm_vcpu_nmi(struct vm *vm, unsigned vcpu_id) {

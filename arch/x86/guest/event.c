@@ -79,20 +79,36 @@ void guest_event_requeue(struct vcpu *vcpu, const struct guest_event *event) {
 }
 
 // An interrupt that this vCPU could take now: local APIC first, then the PIC through LINT0.
-static bool irq_pending(const struct vcpu *vcpu) {
+static bool irq_pending_other(const struct vcpu *vcpu) {
 	const struct arch_vcpu *arch = vcpu->arch;
-	if (arch->irq_taken || vlapic_pending(arch->lapic) >= 0) return true;
+	if (arch->irq_taken) return true;
 	return vcpu->id == 0 && vpic_output(vcpu->vm->pic) && vlapic_accepts_extint(arch->lapic);
+}
+
+static bool irq_pending(const struct vcpu *vcpu) {
+	return vlapic_pending(vcpu->arch->lapic) >= 0 || irq_pending_other(vcpu);
+}
+
+// One that was taken before; or the PIC's, unless hardware that delivers the local APIC's has one that goes first.
+static __cold __attribute__((noinline)) uint8_t irq_take_other(struct vcpu *vcpu) {
+	struct arch_vcpu *arch = vcpu->arch;
+	uint8_t taken;
+	if (arch->irq_taken) {
+		arch->irq_taken = false;
+		taken = arch->irq_vector;
+	} else {
+		int vector = vlapic_look(arch->lapic);
+		taken = vector < 0 ? vpic_ack(vcpu->vm->pic) : vlapic_ack(arch->lapic, (uint8_t)vector);
+	}
+	ops->apic_sync(vcpu);
+	return taken;
 }
 
 static uint8_t irq_take(struct vcpu *vcpu) {
 	struct arch_vcpu *arch = vcpu->arch;
-	if (arch->irq_taken) {
-		arch->irq_taken = false;
-		return arch->irq_vector;
-	}
 	int vector = vlapic_pending(arch->lapic);
-	return vector < 0 ? vpic_ack(vcpu->vm->pic) : vlapic_ack(arch->lapic, (uint8_t)vector);
+	if (unlikely(arch->irq_taken || vector < 0)) return irq_take_other(vcpu);
+	return vlapic_ack(arch->lapic, (uint8_t)vector);
 }
 
 static void inject_irq(struct vcpu *vcpu) {
@@ -124,18 +140,23 @@ void guest_event_deliver(struct vcpu *vcpu) {
 		if (!busy) busy = inject_other(vcpu);
 		if (arch->nmi_pending) ops->nmi_window(vcpu, true);
 	}
-	if (!irq_pending(vcpu)) return;
+	if (!irq_pending(vcpu)) {
+		ops->apic_sync(vcpu);
+		return;
+	}
 	if (!busy && ops->irq_allowed(vcpu)) {
 		inject_irq(vcpu);
 		if (likely(!irq_pending(vcpu))) return;
 	}
 	ops->irq_window(vcpu, true);
+	ops->apic_sync(vcpu);
 }
 
 bool guest_event_wakes(const struct vcpu *vcpu) {
 	const struct arch_vcpu *arch = vcpu->arch;
 	if (arch->exception.valid || (arch->nmi_pending && ops->nmi_allowed(vcpu))) return true;
-	return (ops->rflags_get(vcpu) & RFLAGS_IF) != 0 && irq_pending(vcpu);
+	if ((ops->rflags_get(vcpu) & RFLAGS_IF) == 0) return false;
+	return vlapic_look(arch->lapic) >= 0 || irq_pending_other(vcpu);
 }
 
 void guest_trap_step(struct vcpu *vcpu) {

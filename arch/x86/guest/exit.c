@@ -15,6 +15,7 @@
 #include "arch/x86/guest/pio.h"
 #include "arch/x86/guest/task.h"
 #include "kernel/lib/panic.h"
+#include "kernel/vintc.h"
 
 _Static_assert(EXIT_KINDS <= VCPU_EXIT_KINDS, "statistics have a slot for every kind");
 
@@ -34,6 +35,9 @@ static const char *const kind_name[EXIT_KINDS] = {
     [EXIT_EXCEPTION] = "exception",
     [EXIT_CR_ACCESS] = "cr-access",
     [EXIT_DR_ACCESS] = "dr-access",
+    [EXIT_TPR_FALL] = "tpr-fall",
+    [EXIT_APIC_WRITE] = "apic-write",
+    [EXIT_APIC_EOI] = "apic-eoi",
     [EXIT_TRIPLE_FAULT] = "triple-fault",
     [EXIT_INIT] = "init",
     [EXIT_XSETBV] = "xsetbv",
@@ -62,9 +66,25 @@ static void on_skip(struct vcpu *vcpu, const struct exit *exit) { guest_skip(vcp
 static void on_undefined(struct vcpu *vcpu, const struct exit *exit __unused_arg) { guest_ud(vcpu); }
 static void on_gp(struct vcpu *vcpu, const struct exit *exit __unused_arg) { guest_gp(vcpu); }
 
-static void on_window(struct vcpu *vcpu, const struct exit *exit __unused_arg) {
-	ops->irq_window(vcpu, false);
+// Hardware that has the guest's TPR may have let it change without a word.
+static __cold __attribute__((noinline)) void on_tpr_fall(struct vcpu *vcpu,
+                                                         const struct exit *exit __unused_arg) {
+	(void)vlapic_look(vcpu->arch->lapic);
+	ops->apic_sync(vcpu);
 	vcpu_request(vcpu, VCPU_REQ_EVENT);
+}
+
+static __cold void on_apic_write(struct vcpu *vcpu, const struct exit *exit) {
+	vlapic_page_written(vcpu->arch->lapic, exit->apic);
+}
+
+static __cold void on_apic_eoi(struct vcpu *vcpu, const struct exit *exit) {
+	vlapic_eoi_done(vcpu->arch->lapic, (uint8_t)exit->apic);
+}
+
+static void on_window(struct vcpu *vcpu, const struct exit *exit) {
+	ops->irq_window(vcpu, false);
+	on_tpr_fall(vcpu, exit);
 }
 
 static __cold void on_nmi_window(struct vcpu *vcpu, const struct exit *exit __unused_arg) {
@@ -155,6 +175,9 @@ static handler_fn *const handler[EXIT_KINDS] = {
     [EXIT_EXCEPTION] = on_exception,
     [EXIT_CR_ACCESS] = cr_exit,
     [EXIT_DR_ACCESS] = on_unknown, // not intercepted
+    [EXIT_TPR_FALL] = on_tpr_fall,
+    [EXIT_APIC_WRITE] = on_apic_write,
+    [EXIT_APIC_EOI] = on_apic_eoi,
     [EXIT_TRIPLE_FAULT] = on_triple_fault,
     [EXIT_INIT] = on_nothing,
     [EXIT_XSETBV] = xsetbv_exit,

@@ -20,9 +20,12 @@ enum exit_kind {
 	EXIT_MACHINE_CHECK, // a host #MC during guest mode
 	EXIT_IRQ_WINDOW,
 	EXIT_NMI_WINDOW,
-	EXIT_EXCEPTION, // .exception, intercepted
-	EXIT_CR_ACCESS, // .cr
-	EXIT_DR_ACCESS, // .cr with a debug register
+	EXIT_EXCEPTION,  // .exception, intercepted
+	EXIT_CR_ACCESS,  // .cr
+	EXIT_DR_ACCESS,  // .cr with a debug register
+	EXIT_TPR_FALL,   // below the class of what waits
+	EXIT_APIC_WRITE, // .apic: offset of the register, which hardware has stored; the instruction is complete
+	EXIT_APIC_EOI,   // .apic: vector, of which hardware has ended the service
 	EXIT_TRIPLE_FAULT,
 	EXIT_INIT,
 	EXIT_XSETBV,
@@ -91,6 +94,7 @@ struct exit {
 			uint8_t cause;            // enum exit_task_cause
 			struct guest_event event; // through a gate: what was being delivered, it is not queued; else zero
 		} task;
+		uint16_t apic;
 	};
 };
 

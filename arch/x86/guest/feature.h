@@ -22,6 +22,11 @@
 	ROW(EFER_CONTROLS, "efer-controls", FEATURE_VMX) \
 	ROW(PAT_CONTROLS, "pat-controls", FEATURE_VMX) \
 	ROW(XSAVES, "xsaves", FEATURE_BOTH) \
+	ROW(TPR_SHADOW, "tpr-shadow", FEATURE_VMX) \
+	ROW(APIC_REGISTERS, "apic-registers", FEATURE_VMX) \
+	ROW(VIRTUAL_INTERRUPTS, "virtual-interrupts", FEATURE_VMX) \
+	ROW(X2APIC_VIRTUAL, "x2apic-virtual", FEATURE_VMX) \
+	ROW(APIC_ACCESS, "apic-access", FEATURE_VMX) \
 	ROW(RDTSCP, "rdtscp", FEATURE_BOTH) \
 	ROW(NEXT_RIP, "next-rip", FEATURE_SVM) \
 	ROW(FLUSH_BY_ASID, "flush-by-asid", FEATURE_SVM) \

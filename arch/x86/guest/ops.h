@@ -79,6 +79,10 @@ struct vendor_ops {
 	void (*irq_window)(struct vcpu *vcpu, bool on);
 	void (*nmi_window)(struct vcpu *vcpu, bool on);
 	void (*inject)(struct vcpu *vcpu, const struct guest_event *event);
+	// Hardware that serves the local APIC (a backend without any has nothing to do here): its mode changed; vectors
+	// may wait that are not for us to inject, now or at all (vlapic_virtual_set).
+	void (*apic_mode)(struct vcpu *vcpu);
+	void (*apic_sync)(struct vcpu *vcpu);
 	// For records: the event in the injection field (false: none); what holds events back, GUEST_BLOCK_* (an NMI
 	// that still waits there does not block); a #DB that the last instruction earned and that follows it, as bits
 	// of DR6.

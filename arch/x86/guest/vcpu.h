@@ -28,7 +28,8 @@ struct cpuid_model {
 
 struct arch_vm {
 	struct cpuid_model cpuid;
-	void *vendor; // the backend's own
+	void *vendor;   // the backend's own
+	bool apic_page; // VMX: the page that stands for the local APIC's is in the nested tables
 };
 
 #define FETCH_WALKS 4u

@@ -29,6 +29,9 @@ static void debug_pending_set(struct vcpu *vcpu, uint64_t dr6_bits) {
 	guest_exception(vcpu, VEC_DB);
 }
 
+// No test bench has AVIC.
+static void apic_nothing(struct vcpu *vcpu __unused_arg) {}
+
 const struct vendor_ops svm_ops = {
     .name = "SVM",
     .probe = svm_probe,
@@ -80,6 +83,8 @@ const struct vendor_ops svm_ops = {
     .irq_window = svm_irq_window,
     .nmi_window = svm_nmi_window,
     .inject = svm_inject,
+    .apic_mode = apic_nothing,
+    .apic_sync = apic_nothing,
     .event_get = svm_event_get,
     .blocking_get = svm_blocking_get,
     .blocking_set = svm_blocking_set,

@@ -4,6 +4,7 @@
 #include "arch/x86/vmx/vmx.h"
 
 #include "arch/x86/guest/event.h"
+#include "kernel/vintc.h"
 
 // ---- moving on --------------------------------------------------------------------------------------------------
 
@@ -49,7 +50,13 @@ void vmx_shadow_clear(struct vcpu *vcpu) {
 
 bool vmx_event_waiting(const struct vcpu *vcpu) { return vmx_of(vcpu)->event_waiting; }
 
-bool vmx_irq_allowed(const struct vcpu *vcpu __unused_arg) {
+// While the window is waited for the guest may raise its TPR unseen, and leave the shadow before the window opens.
+static __cold __attribute__((noinline)) bool still_waits(const struct vcpu *vcpu) {
+	return vlapic_look(vcpu->arch->lapic) >= 0;
+}
+
+bool vmx_irq_allowed(const struct vcpu *vcpu) {
+	if (unlikely((vmx_of(vcpu)->proc & VMX_PROC_INTERRUPT_WINDOW) != 0) && !still_waits(vcpu)) return false;
 	return (vmcs_readn(VMCS_GUEST_RFLAGS) & RFLAGS_IF) != 0 &&
 	       (vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & VMX_SHADOW) == 0;
 }

@@ -25,7 +25,7 @@ enum exit_need {
 	NEED_DECODE = 1 << 2,    // a function of its own
 };
 
-// Every reason of the manual: name, neutral kind, needs. No TPR shadow, APIC page, dual-monitor treatment, PML or trap
+// Every reason of the manual: name, neutral kind, needs. No dual-monitor treatment, PML or trap
 // flag is turned on, so their exits are NOT_ENABLED; what is not offered in CPUID is #UD, as VIRT_INSN.
 // clang-format off
 #define REASON_ROWS(ROW) \
@@ -69,9 +69,9 @@ enum exit_need {
 	ROW(MONITOR, MONITOR, NEED_LENGTH) \
 	ROW(PAUSE, PAUSE, NEED_LENGTH) \
 	ROW(ENTRY_MACHINE_CHECK, MACHINE_CHECK, 0) \
-	ROW(TPR_BELOW_THRESHOLD, NOT_ENABLED, 0) \
-	ROW(APIC_ACCESS, NOT_ENABLED, 0) \
-	ROW(VIRTUALIZED_EOI, NOT_ENABLED, 0) \
+	ROW(TPR_BELOW_THRESHOLD, TPR_FALL, 0) \
+	ROW(APIC_ACCESS, NESTED_FAULT, NEED_VECTORING | NEED_DECODE) \
+	ROW(VIRTUALIZED_EOI, APIC_EOI, NEED_DECODE) \
 	ROW(GDTR_IDTR, DT_ACCESS, NEED_LENGTH) \
 	ROW(LDTR_TR, DT_ACCESS, NEED_LENGTH) \
 	ROW(EPT_VIOLATION, NESTED_FAULT, NEED_VECTORING | NEED_DECODE) \
@@ -82,7 +82,7 @@ enum exit_need {
 	ROW(INVVPID, VIRT_INSN, 0) \
 	ROW(WBINVD, INVD, NEED_LENGTH) \
 	ROW(XSETBV, XSETBV, NEED_LENGTH) \
-	ROW(APIC_WRITE, NOT_ENABLED, 0) \
+	ROW(APIC_WRITE, APIC_WRITE, NEED_DECODE) \
 	ROW(RDRAND, NOT_ENABLED, 0) \
 	ROW(INVPCID, VIRT_INSN, 0) \
 	ROW(VMFUNC, VIRT_INSN, 0) \
@@ -210,6 +210,9 @@ static __cold void decode_exception(struct vcpu *vcpu, struct exit *x) {
 static __attribute__((noinline)) void decode_other(struct vcpu *vcpu, uint32_t reason, struct exit *x) {
 	switch (reason) {
 	case VMX_REASON_EPT_VIOLATION: decode_nested_fault(x); break;
+	case VMX_REASON_APIC_ACCESS:
+	case VMX_REASON_APIC_WRITE:
+	case VMX_REASON_VIRTUALIZED_EOI: vmx_apic_decode(vcpu, reason, x); break;
 	case VMX_REASON_EPT_MISCONFIG: x->fault.gpa = vmcs_read64(VMCS_GUEST_PHYSICAL_ADDR); break;
 	case VMX_REASON_CR_ACCESS: decode_cr(x); break;
 	case VMX_REASON_DR_ACCESS: decode_dr(x); break;

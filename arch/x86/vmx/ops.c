@@ -8,7 +8,6 @@ static uint8_t nested_levels(void) { return 4; } // 256 TiB, what MAXPHYADDR of 
 static uint8_t nested_leaf_levels(void) {
 	return (uint8_t)(PT_LEAF_4K | (vmx_caps.ept_2m ? PT_LEAF_2M : 0) | (vmx_caps.ept_1g ? PT_LEAF_1G : 0));
 }
-static int vm_create(struct vm *vm __unused_arg) { return 0; }
 static void vm_destroy_nothing(struct vm *vm __unused_arg) {}
 
 const struct vendor_ops vmx_ops = {
@@ -21,7 +20,7 @@ const struct vendor_ops vmx_ops = {
     .nested_format = nested_format,
     .nested_levels = nested_levels,
     .nested_leaf_levels = nested_leaf_levels,
-    .vm_create = vm_create,
+    .vm_create = vmx_vm_create,
     .vm_destroy = vm_destroy_nothing,
     .vcpu_create = vmx_vcpu_create,
     .vcpu_destroy = vmx_vcpu_destroy,
@@ -62,6 +61,8 @@ const struct vendor_ops vmx_ops = {
     .irq_window = vmx_irq_window,
     .nmi_window = vmx_nmi_window,
     .inject = vmx_inject,
+    .apic_mode = vmx_apic_mode,
+    .apic_sync = vmx_apic_sync,
     .event_get = vmx_event_get,
     .blocking_get = vmx_blocking_get,
     .blocking_set = vmx_blocking_set,

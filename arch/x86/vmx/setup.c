@@ -12,11 +12,9 @@
 #include "kernel/lib/string.h"
 #include "kernel/memory.h"
 
-#define IO_BITMAP_PAGES 2u
-
 struct vmx_caps vmx_caps;
 
-static hpa_t io_bitmap, msr_bitmap;
+static hpa_t maps; // enum vmx_map
 
 // ---- what the CPU can do ------------------------------------------------------------------------------------
 
@@ -95,6 +93,11 @@ static const struct {
 	CONTROL(ENTRY, LOAD_EFER, WANTED, EFER_CONTROLS, "load IA32_EFER"),
 	CONTROL(EXIT, LOAD_PAT, WANTED, PAT_CONTROLS, NULL),
 	CONTROL(ENTRY, LOAD_PAT, WANTED, PAT_CONTROLS, "load IA32_PAT"),
+	CONTROL(PROC, TPR_SHADOW, WANTED, TPR_SHADOW, "TPR shadow"),
+	CONTROL(PROC2, APIC_REGISTER, WANTED, APIC_REGISTERS, "APIC-register virtualization"),
+	CONTROL(PROC2, VIRTUAL_INTR, WANTED, VIRTUAL_INTERRUPTS, "virtual-interrupt delivery"),
+	CONTROL(PROC2, X2APIC, WANTED, X2APIC_VIRTUAL, "virtualize x2APIC mode"),
+	CONTROL(PROC2, APIC_ACCESS, WANTED, APIC_ACCESS, "virtualize APIC accesses"),
 };
 // clang-format on
 
@@ -154,6 +157,7 @@ int vmx_probe(struct arch_why *why) {
 	}
 	cpu_read(&caps->cpu);
 	const char *lacks = controls_choose(caps);
+	vmx_apicv_probe();
 	if (lacks == NULL) lacks = ept_choose(caps);
 	if (lacks != NULL) {
 		fmt_print(why->text, sizeof why->text, "CPU \"%s\" has VMX but not what a guest needs here: %s",
@@ -198,7 +202,6 @@ void vmx_describe(char *text, size_t bytes) {
 // One bit an MSR, in four parts of 1 KiB: read low, read high, write low, write high; low is 0..1FFF, high
 // C0000000..C0001FFF (SDM vol. 3, 24.6.9 "MSR-Bitmap Address").
 #define MSR_BITMAP_HIGH 1024u
-#define MSR_BITMAP_WRITE 2048u
 
 static void msr_allow(uint8_t *map, uint32_t msr) {
 	uint32_t index = msr & 0x1fffu;
@@ -206,23 +209,23 @@ static void msr_allow(uint8_t *map, uint32_t msr) {
 	uint8_t *part = map + (msr != index ? MSR_BITMAP_HIGH : 0);
 	uint8_t keep = (uint8_t) ~(1u << (index % 8));
 	part[index / 8] &= keep;
-	part[MSR_BITMAP_WRITE + index / 8] &= keep;
+	part[VMX_MSR_BITMAP_WRITE + index / 8] &= keep;
 }
 
 static int maps_build(void) {
-	if (msr_bitmap.v != 0) return 0;
-	int err = memory_pool_pages(IO_BITMAP_PAGES, &io_bitmap);
+	if (maps.v != 0) return 0;
+	int err = memory_pool_pages(MAPS_PAGES, &maps);
 	if (err < 0) return err;
-	err = memory_pool_pages(1, &msr_bitmap);
-	if (err < 0) return err;
-	memset(frame_ptr(io_bitmap), 0xff, IO_BITMAP_PAGES * PAGE_BYTES);
-	memset(frame_ptr(msr_bitmap), 0xff, PAGE_BYTES);
-	for (unsigned i = 0; i < msrlist_direct_count; i++) msr_allow(frame_ptr(msr_bitmap), msrlist_direct[i]);
+	uint8_t *map = frame_ptr(maps);
+	memset(map, 0xff, MAPS_PAGES * PAGE_BYTES);
+	for (unsigned page = MAP_MSR; page <= MAP_MSR_X2APIC; page++)
+		for (unsigned i = 0; i < msrlist_direct_count; i++)
+			msr_allow(map + page * PAGE_BYTES, msrlist_direct[i]);
+	vmx_apicv_msrs_allow(map + MAP_MSR_X2APIC * PAGE_BYTES);
 	return 0;
 }
 
-uint64_t vmx_io_bitmap_pa(void) { return io_bitmap.v; }
-uint64_t vmx_msr_bitmap_pa(void) { return msr_bitmap.v; }
+uint64_t vmx_map_pa(enum vmx_map map) { return maps.v + map * PAGE_BYTES; }
 
 // ---- on and off -----------------------------------------------------------------------------------------------
 

@@ -58,6 +58,7 @@ void vmx_prepare(struct vcpu *vcpu) {
 	vmx->deferred = 0;
 	vmx_select(vcpu);
 	if (unlikely((deferred & VMX_DEFERRED_MODE) != 0)) mode_refuse(vcpu);
+	if ((deferred & VMX_DEFERRED_APIC) != 0) vmx_apicv_prepare(vcpu);
 	if ((deferred & VMX_DEFERRED_TSC) != 0) vmcs_write64(VMCS_TSC_OFFSET, vmx->tsc_offset);
 	if ((deferred & (VMX_DEFERRED_FLUSH | VMX_DEFERRED_VPID)) != 0) translations_drop(vcpu);
 }
@@ -76,12 +77,12 @@ struct field_value {
 };
 
 // Set-up is not in a hurry: one VMWRITE in the text serves it all.
-static __attribute__((noinline)) void field_set(enum vmcs_field field, uint64_t value) {
+__attribute__((noinline)) void vmx_field_set(enum vmcs_field field, uint64_t value) {
 	vmcs_write(field, value);
 }
 
 static void fields_write(const struct field_value *table, unsigned count) {
-	for (unsigned i = 0; i < count; i++) field_set(table[i].field, table[i].value);
+	for (unsigned i = 0; i < count; i++) vmx_field_set(table[i].field, table[i].value);
 }
 
 // ---- what an entry and an exit load by controls, or by lists ---------------------------------------------------
@@ -100,7 +101,7 @@ static bool listed_by_control(unsigned i) { return (vmx_caps.control[VMX_ENTRY] 
 void vmx_listed_set(struct vcpu *vcpu, enum vmx_listed i, uint64_t value) {
 	vmx_select(vcpu);
 	if (listed_by_control(i))
-		field_set(listed[i].guest_field, value);
+		vmx_field_set(listed[i].guest_field, value);
 	else
 		vmx_of(vcpu)->lists->guest[i].value = value;
 }
@@ -110,13 +111,13 @@ static void lists_set(const struct vmx_vcpu *vmx) {
 	unsigned first = listed_by_control(LISTED_EFER) ? LISTED_PAT : LISTED_EFER;
 	unsigned end = listed_by_control(LISTED_PAT) ? LISTED_PAT : LISTED_MSRS;
 	unsigned count = first < end ? end - first : 0;
-	field_set(VMCS_ENTRY_MSR_LOAD_COUNT, count);
-	field_set(VMCS_EXIT_MSR_LOAD_COUNT, count);
+	vmx_field_set(VMCS_ENTRY_MSR_LOAD_COUNT, count);
+	vmx_field_set(VMCS_EXIT_MSR_LOAD_COUNT, count);
 	if (count == 0) return;
 	for (unsigned i = 0; i < LISTED_MSRS; i++)
 		vmx->lists->guest[i].msr = vmx->lists->host[i].msr = listed[i].msr;
-	field_set(VMCS_ENTRY_MSR_LOAD_ADDR, frame_hpa(&vmx->lists->guest[first]).v);
-	field_set(VMCS_EXIT_MSR_LOAD_ADDR, frame_hpa(&vmx->lists->host[first]).v);
+	vmx_field_set(VMCS_ENTRY_MSR_LOAD_ADDR, frame_hpa(&vmx->lists->guest[first]).v);
+	vmx_field_set(VMCS_EXIT_MSR_LOAD_ADDR, frame_hpa(&vmx->lists->host[first]).v);
 }
 
 // ---- the current VMCS ---------------------------------------------------------------------------------------------
@@ -136,23 +137,23 @@ static void host_state_set(const struct vcpu *vcpu) {
 	const struct cpu *cpu = this_cpu();
 	struct desc_ptr idt;
 	sidt(&idt);
-	field_set(VMCS_HOST_GS_BASE, rdmsr(MSR_GS_BASE));
-	field_set(VMCS_HOST_TR_BASE, (uint64_t)(uintptr_t)&cpu->tss);
-	field_set(VMCS_HOST_GDTR_BASE, (uint64_t)(uintptr_t)&cpu->gdt);
-	field_set(VMCS_HOST_IDTR_BASE, idt.base);
-	field_set(VMCS_HOST_CR0, read_cr0());
-	field_set(VMCS_HOST_CR3, read_cr3()); // a CPU's root never changes, windows hang in it
-	field_set(VMCS_HOST_CR4, read_cr4());
+	vmx_field_set(VMCS_HOST_GS_BASE, rdmsr(MSR_GS_BASE));
+	vmx_field_set(VMCS_HOST_TR_BASE, (uint64_t)(uintptr_t)&cpu->tss);
+	vmx_field_set(VMCS_HOST_GDTR_BASE, (uint64_t)(uintptr_t)&cpu->gdt);
+	vmx_field_set(VMCS_HOST_IDTR_BASE, idt.base);
+	vmx_field_set(VMCS_HOST_CR0, read_cr0());
+	vmx_field_set(VMCS_HOST_CR3, read_cr3()); // a CPU's root never changes, windows hang in it
+	vmx_field_set(VMCS_HOST_CR4, read_cr4());
 	for (unsigned i = 0; i < LISTED_MSRS; i++) {
 		uint64_t value = rdmsr(listed[i].msr);
 		if (listed_by_control(i))
-			field_set(listed[i].host_field, value);
+			vmx_field_set(listed[i].host_field, value);
 		else
 			vmx_of(vcpu)->lists->host[i].value = value;
 	}
 	// enter.asm leaves one word below the top: where the registers go.
-	field_set(VMCS_HOST_RSP, cpu->stack_top - sizeof(uint64_t));
-	field_set(VMCS_HOST_RIP, (uint64_t)(uintptr_t)vmx_exit_entry);
+	vmx_field_set(VMCS_HOST_RSP, cpu->stack_top - sizeof(uint64_t));
+	vmx_field_set(VMCS_HOST_RIP, (uint64_t)(uintptr_t)vmx_exit_entry);
 	fields_write(host_fields, array_count(host_fields));
 	vmx_of(vcpu)->cpu = cpu->id;
 }
@@ -248,20 +249,20 @@ static const struct field_value state_fields[] = {
 
 static void controls_set(struct vcpu *vcpu) {
 	struct vmx_vcpu *vmx = vmx_of(vcpu);
-	field_set(VMCS_PIN_CONTROLS, vmx_caps.control[VMX_PIN]);
-	field_set(VMCS_PROC_CONTROLS, vmx->proc);
-	field_set(VMCS_PROC2_CONTROLS, vmx_caps.control[VMX_PROC2]);
-	field_set(VMCS_EXIT_CONTROLS, vmx_caps.control[VMX_EXIT]);
-	field_set(VMCS_ENTRY_CONTROLS, vmx->entry);
-	field_set(VMCS_IO_BITMAP_A, vmx_io_bitmap_pa());
-	field_set(VMCS_IO_BITMAP_B, vmx_io_bitmap_pa() + PAGE_BYTES);
-	field_set(VMCS_MSR_BITMAP, vmx_msr_bitmap_pa());
-	field_set(VMCS_EPT_POINTER, ept_pointer(&vcpu->vm->nested.pt));
-	field_set(VMCS_TSC_OFFSET, vmx->tsc_offset);
-	field_set(VMCS_CR4_MASK, ~vmx->cr4_owned);
+	vmx_field_set(VMCS_PIN_CONTROLS, vmx_caps.control[VMX_PIN]);
+	vmx_field_set(VMCS_PROC_CONTROLS, vmx->proc);
+	vmx_field_set(VMCS_PROC2_CONTROLS, vmx_caps.control[VMX_PROC2]);
+	vmx_field_set(VMCS_EXIT_CONTROLS, vmx_caps.control[VMX_EXIT]);
+	vmx_field_set(VMCS_ENTRY_CONTROLS, vmx->entry);
+	vmx_field_set(VMCS_IO_BITMAP_A, vmx_map_pa(MAP_IO_A));
+	vmx_field_set(VMCS_IO_BITMAP_B, vmx_map_pa(MAP_IO_B));
+	vmx_field_set(VMCS_MSR_BITMAP, vmx_map_pa(MAP_MSR));
+	vmx_field_set(VMCS_EPT_POINTER, ept_pointer(&vcpu->vm->nested.pt));
+	vmx_field_set(VMCS_TSC_OFFSET, vmx->tsc_offset);
+	vmx_field_set(VMCS_CR4_MASK, ~vmx->cr4_owned);
 	// No bit of IA32_XSS is offered: whatever used one would exit.
-	if (guest_features.xsaves) field_set(VMCS_XSS_EXIT_BITMAP, UINT64_MAX);
-	if (vmx_caps.max_run != 0) field_set(VMCS_PREEMPTION_TIMER, vmx_caps.max_run);
+	if (guest_features.xsaves) vmx_field_set(VMCS_XSS_EXIT_BITMAP, UINT64_MAX);
+	if (vmx_caps.max_run != 0) vmx_field_set(VMCS_PREEMPTION_TIMER, vmx_caps.max_run);
 	fields_write(control_fields, array_count(control_fields));
 	lists_set(vmx);
 }
@@ -288,4 +289,5 @@ void vmx_vcpu_reset(struct vcpu *vcpu) {
 	vmx_make_current(vcpu);
 	controls_set(vcpu);
 	fields_write(state_fields, array_count(state_fields));
+	vmx_apicv_reset(vcpu);
 }

@@ -227,6 +227,15 @@ enum vmx_cr_type { VMX_CR_TO = 0, VMX_CR_FROM = 1, VMX_CR_CLTS = 2, VMX_CR_LMSW 
 #define VMX_EPT_TRANSLATED BIT64(8) // the access itself; clear: a guest paging-structure entry
 #define VMX_EPT_NMI_UNBLOCKED BIT64(12)
 
+// APIC access (table 27-6): offset 11:0, type 15:12; and the offset or the vector of the other APIC exits
+#define VMX_APIC_OFFSET_MASK UINT64_C(0xfff)
+#define VMX_APIC_TYPE_SHIFT 12u
+#define VMX_APIC_TYPE_MASK UINT64_C(0xf)
+enum vmx_apic_type { VMX_APIC_READ, VMX_APIC_WRITE, VMX_APIC_FETCH, VMX_APIC_PHYSICAL = 10 /* and above */ };
+
+// MSR bitmap (24.6.9): the parts for writes follow those for reads.
+#define VMX_MSR_BITMAP_WRITE 2048u
+
 // Capability MSRs (appendix A "VMX Capability Reporting Facility")
 enum vmx_msr {
 	MSR_VMX_BASIC = 0x480,

@@ -46,6 +46,7 @@ enum vmx_deferred {
 	VMX_DEFERRED_VPID = 1 << 2,   // it has no VPID of this CPU
 	VMX_DEFERRED_SELECT = 1 << 3, // another VMCS was made current meanwhile
 	VMX_DEFERRED_MODE = 1 << 4,   // a mode that the CPU does not run
+	VMX_DEFERRED_APIC = 1 << 5,   // apic_controls are not in the VMCS yet
 };
 
 #define VMX_CPU_NONE UINT32_MAX
@@ -64,9 +65,11 @@ struct vmx_vcpu {
 	uint32_t deferred;    // enum vmx_deferred
 	uint32_t proc, entry; // control words as they are in the VMCS
 	uint16_t vpid;
-	bool event_waiting; // the injection field holds an event that no entry has taken
-	bool live;          // msr[] and dr6 are in the hardware, not here
-	bool bound;         // the VMCS has the host state of CPU `cpu`
+	uint8_t tpr_threshold;  // as in the VMCS
+	uint32_t apic_controls; // secondary controls that serve the local APIC in its mode
+	bool event_waiting;     // the injection field holds an event that no entry has taken
+	bool live;              // msr[] and dr6 are in the hardware, not here
+	bool bound;             // the VMCS has the host state of CPU `cpu`
 	uint32_t cpu;
 	uint64_t msr[LIVE_MSRS];
 	uint64_t dr6;
@@ -117,8 +120,20 @@ __cold void vmx_describe(char *text, size_t bytes);
 __cold bool vmx_max_run_set(uint64_t tsc);
 __cold int vmx_cpu_enable(struct arch_why *why);
 __cold void vmx_cpu_disable(void);
-uint64_t vmx_io_bitmap_pa(void); // two pages, A and B
-uint64_t vmx_msr_bitmap_pa(void);
+// Pages that all VMs share: the permission maps, and the page that stands for the local APIC's (29.4).
+enum vmx_map { MAP_IO_A, MAP_IO_B, MAP_MSR, MAP_MSR_X2APIC, MAP_APIC_ACCESS, MAPS_PAGES };
+uint64_t vmx_map_pa(enum vmx_map map);
+// apicv.c
+__cold void vmx_apicv_probe(void);
+__cold void vmx_apicv_msrs_allow(uint8_t *map);
+__cold int vmx_vm_create(struct vm *vm);
+__cold void vmx_apicv_reset(struct vcpu *vcpu); // the VMCS is current
+__cold __attribute__((noinline)) void vmx_apicv_prepare(struct vcpu *vcpu);
+__cold __attribute__((noinline)) void vmx_apic_mode(struct vcpu *vcpu);
+__cold __attribute__((noinline)) void vmx_apic_sync(struct vcpu *vcpu);
+// The exits of ch. 29 that say more than their reason.
+__cold __attribute__((noinline)) void vmx_apic_decode(const struct vcpu *vcpu, uint32_t reason,
+                                                      struct exit *x);
 // vcpu.c
 __cold int vmx_vcpu_create(struct vcpu *vcpu);
 __cold void vmx_vcpu_destroy(struct vcpu *vcpu);
@@ -128,8 +143,10 @@ void vmx_vcpu_save(struct vcpu *vcpu);
 void vmx_flush(struct vcpu *vcpu);
 // The guest's value of a listed MSR, into the field for it or into the list.
 void vmx_listed_set(struct vcpu *vcpu, enum vmx_listed i, uint64_t value);
+// A field of the current VMCS, where size counts more than speed.
+void vmx_field_set(enum vmcs_field field, uint64_t value);
 // Does what was deferred; before an entry.
-void vmx_prepare(struct vcpu *vcpu);
+__cold __attribute__((noinline)) void vmx_prepare(struct vcpu *vcpu);
 void vmx_tsc_offset_set(struct vcpu *vcpu, uint64_t offset);
 // report.c
 __cold void vmx_dump(const struct vcpu *vcpu);

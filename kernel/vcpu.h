@@ -44,6 +44,7 @@ struct vcpu {
 	uint32_t requests; // enum vcpu_request, atomic OR; read with interrupts off before entry
 	uint32_t id;       // index in its VM; also its APIC id
 	enum vcpu_state state;
+	bool shares_cpu; // others wait for its CPU: it leaves a loop of PAUSE (EXIT_PAUSE); looked at when loaded
 	struct vcpu_stat stat;
 };
 

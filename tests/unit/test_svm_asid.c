@@ -144,10 +144,34 @@ static void svm_flush_by_asid_leaves_no_stale_translation(void **state) {
 	random_runs(true);
 }
 
+static void svm_vcpu_load_filters_pause_on_a_shared_cpu(void **state) {
+	(void)state;
+	struct rig *r = calloc(1, sizeof *r);
+	struct vcpu *vcpu = &r->vcpu[0];
+	r->cpu[0] = (struct cpu){.self = &r->cpu[0]};
+	cpu_select(r, 0);
+	*vcpu = (struct vcpu){.vm = &r->vm, .arch = &r->arch[0]};
+	assert_int_equal(svm_vcpu_create(vcpu), 0);
+	svm_vcpu_reset(vcpu);
+	const struct vmcb *v = vmcb_of(vcpu);
+	for (unsigned can = 0; can <= 1; can++)
+		for (unsigned shares = 0; shares <= 1; shares++) {
+			svm_caps.pause = can;
+			vcpu->shares_cpu = shares;
+			svm_vcpu_load(vcpu);
+			assert_int_equal((v->intercept_misc1 & SVM_ICPT1_PAUSE) != 0, can && shares);
+			assert_true(v->pause_count > 1 && v->pause_threshold > 0);
+			assert_true((v->intercept_misc1 & SVM_ICPT1_HLT) != 0);
+		}
+	svm_vcpu_destroy(vcpu);
+	free(r);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(svm_flush_with_new_asids_leaves_no_stale_translation),
 	    cmocka_unit_test(svm_flush_by_asid_leaves_no_stale_translation),
+	    cmocka_unit_test(svm_vcpu_load_filters_pause_on_a_shared_cpu),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

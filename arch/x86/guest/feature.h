@@ -19,6 +19,7 @@
 	ROW(EPT_AD, "ept-ad", FEATURE_VMX) \
 	ROW(UNRESTRICTED, "unrestricted", FEATURE_VMX) \
 	ROW(PREEMPTION_TIMER, "preemption-timer", FEATURE_VMX) \
+	ROW(PAUSE_LOOP, "pause-loop", FEATURE_VMX) \
 	ROW(EFER_CONTROLS, "efer-controls", FEATURE_VMX) \
 	ROW(PAT_CONTROLS, "pat-controls", FEATURE_VMX) \
 	ROW(XSAVES, "xsaves", FEATURE_BOTH) \
@@ -31,6 +32,7 @@
 	ROW(NEXT_RIP, "next-rip", FEATURE_SVM) \
 	ROW(FLUSH_BY_ASID, "flush-by-asid", FEATURE_SVM) \
 	ROW(DECODE_ASSIST, "decode-assist", FEATURE_SVM) \
+	ROW(PAUSE_FILTER, "pause-filter", FEATURE_SVM) \
 	ROW(NPT_1G, "npt-1g", FEATURE_SVM)
 // clang-format on
 

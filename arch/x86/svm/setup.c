@@ -21,6 +21,22 @@ struct svm_caps svm_caps;
 
 static hpa_t iopm, msrpm;
 
+// What is used where CPUID 8000_000A EDX has the bits.
+#define OPTIONAL(bits, feature, member, name)                                                                \
+	{ bits, FEATURE_##feature, offsetof(struct svm_caps, member), name }
+// clang-format off
+static const struct {
+	uint32_t bits;
+	uint8_t feature, at; // `at`: of the bool
+	const char *name;
+} optional[] = {
+	OPTIONAL(SVM_FEATURE_NRIPS, NEXT_RIP, next_rip, "next RIP"),
+	OPTIONAL(SVM_FEATURE_FLUSH_ASID, FLUSH_BY_ASID, flush_asid, "flush by ASID"),
+	OPTIONAL(SVM_FEATURE_DECODE, DECODE_ASSIST, decode, "decode assists"),
+	OPTIONAL(SVM_FEATURE_PAUSE_FILTER, PAUSE_FILTER, pause, "pause filter"),
+};
+// clang-format on
+
 int svm_probe(struct arch_why *why) {
 	if (!features.svm || features.max_extended < CPUID_SVM) {
 		fmt_print(why->text, sizeof why->text, "CPU \"%s\" has no SVM", features.brand);
@@ -43,23 +59,23 @@ int svm_probe(struct arch_why *why) {
 		fmt_print(why->text, sizeof why->text, "CPU has SVM but only %u ASIDs", r.ebx);
 		return -ERR_UNSUP;
 	}
-	svm_caps = (struct svm_caps){
-	    .asids = r.ebx,
-	    .next_rip = (r.edx & SVM_FEATURE_NRIPS) != 0 && !feature_off(FEATURE_NEXT_RIP),
-	    .flush_asid = (r.edx & SVM_FEATURE_FLUSH_ASID) != 0 && !feature_off(FEATURE_FLUSH_BY_ASID),
-	    .decode = (r.edx & SVM_FEATURE_DECODE) != 0 && !feature_off(FEATURE_DECODE_ASSIST),
-	    .npt_1g = features.page_1g && !feature_off(FEATURE_NPT_1G),
-	};
+	svm_caps.asids = r.ebx;
+	svm_caps.npt_1g = features.page_1g && !feature_off(FEATURE_NPT_1G);
+	for (unsigned i = 0; i < array_count(optional); i++)
+		*((bool *)&svm_caps + optional[i].at) =
+		    (r.edx & optional[i].bits) == optional[i].bits && !feature_off((enum feature)optional[i].feature);
 	guest_features.xsaves = features.xsaves && !feature_off(FEATURE_XSAVES);
 	guest_features.rdtscp = features.rdtscp && !feature_off(FEATURE_RDTSCP);
 	return 0;
 }
 
 void svm_describe(char *text, size_t bytes) {
-	fmt_print(text, bytes, "%u ASIDs, NPT 4K 2M%s%s%s%s%s%s", svm_caps.asids, svm_caps.npt_1g ? " 1G" : "",
-	          svm_caps.next_rip ? ", next RIP" : "", svm_caps.flush_asid ? ", flush by ASID" : "",
-	          svm_caps.decode ? ", decode assists" : "", guest_features.rdtscp ? ", RDTSCP" : "",
-	          guest_features.xsaves ? ", XSAVES" : "");
+	size_t at =
+	    fmt_print(text, bytes, "%u ASIDs, NPT 4K 2M%s%s%s", svm_caps.asids, svm_caps.npt_1g ? " 1G" : "",
+	              guest_features.rdtscp ? ", RDTSCP" : "", guest_features.xsaves ? ", XSAVES" : "");
+	for (unsigned i = 0; i < array_count(optional) && at < bytes; i++)
+		if (*((const bool *)&svm_caps + optional[i].at))
+			at += fmt_print(text + at, bytes - at, ", %s", optional[i].name);
 }
 
 // MSRPM: two bits an MSR, read then write, in three ranges of 8192 MSRs (APM vol. 2, 15.11).

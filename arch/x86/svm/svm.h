@@ -13,6 +13,7 @@ struct svm_caps {
 	bool flush_asid; // TLB_CONTROL 3
 	bool decode;     // instruction bytes and operands in the exit
 	bool npt_1g;     // nested leaves of 1 GiB
+	bool pause;      // the PAUSE intercept counts, and tells loops from single ones
 };
 extern struct svm_caps svm_caps;
 

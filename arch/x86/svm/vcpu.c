@@ -60,10 +60,23 @@ void svm_vcpu_destroy(struct vcpu *vcpu) {
 	vcpu->arch->vendor = NULL;
 }
 
+// PAUSEs no more than the threshold of cycles apart are one loop, which is left at its PAUSE_COUNTth (APM vol. 2, 15.14.4
+// "Pause Intercept Filtering").
+#define PAUSE_COUNT 3000u
+#define PAUSE_THRESHOLD 128u
+
+static void pause_filter_set(struct vmcb *v, bool on) {
+	on = on && svm_caps.pause;
+	v->intercept_misc1 = (v->intercept_misc1 & ~SVM_ICPT1_PAUSE) | (on ? SVM_ICPT1_PAUSE : 0);
+	v->pause_count = PAUSE_COUNT;
+	v->pause_threshold = PAUSE_THRESHOLD;
+}
+
 // The host's block and the ASID are a CPU's own; one of the same number and generation elsewhere is another vCPU's.
 void svm_vcpu_load(struct vcpu *vcpu) {
 	struct svm_vcpu *svm = svm_of(vcpu);
 	uint32_t cpu = this_cpu()->id;
+	pause_filter_set(svm->vmcb, vcpu->shares_cpu);
 	if (svm->cpu == cpu) return;
 	svm->cpu = cpu;
 	svm->asid_generation = ASID_NONE;

@@ -180,6 +180,7 @@ enum svm_exit_code {
 #define SVM_FEATURE_NRIPS BIT32(3)
 #define SVM_FEATURE_FLUSH_ASID BIT32(6)
 #define SVM_FEATURE_DECODE BIT32(7)
+#define SVM_FEATURE_PAUSE_FILTER (BIT32(10) | BIT32(12)) // count and threshold
 
 #define SVM_VM_CR_SVMDIS BIT64(4)
 #define SVM_VM_CR_LOCK BIT64(3)

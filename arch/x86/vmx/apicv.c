@@ -107,7 +107,7 @@ void vmx_apicv_reset(struct vcpu *vcpu) {
 
 void vmx_apicv_prepare(struct vcpu *vcpu) {
 	uint32_t controls = vmx_of(vcpu)->apic_controls;
-	vmx_field_set(VMCS_PROC2_CONTROLS, (vmx_caps.control[VMX_PROC2] & ~BY_MODE) | controls);
+	vmx_field_set(VMCS_PROC2_CONTROLS, (vmcs_read32(VMCS_PROC2_CONTROLS) & ~(uint32_t)BY_MODE) | controls);
 	vmx_field_set(VMCS_MSR_BITMAP, vmx_map_pa((controls & VMX_PROC2_X2APIC) != 0 ? MAP_MSR_X2APIC : MAP_MSR));
 	vmx_apic_sync(vcpu);
 }

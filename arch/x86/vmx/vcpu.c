@@ -180,10 +180,26 @@ static void vmcs_clear(struct vcpu *vcpu) {
 	vcpu->arch->launched = 0;
 }
 
+// PAUSEs at CPL 0 no more than the gap apart are one loop, which is left when it has lasted for the window; in TSC
+// ticks (SDM vol. 3, 25.1.3 "Instructions That Cause VM Exits Conditionally", on PAUSE).
+#define PAUSE_GAP 128u
+#define PAUSE_WINDOW 4096u
+
+static void pause_loop_set(bool on) {
+	uint32_t bit = vmx_caps.usable[VMX_PROC2] & VMX_PROC2_PAUSE_LOOP;
+	if (bit == 0) return;
+	uint32_t now = vmcs_read32(VMCS_PROC2_CONTROLS), proc2 = on ? now | bit : now & ~bit;
+	if (proc2 == now) return;
+	vmx_field_set(VMCS_PLE_GAP, PAUSE_GAP);
+	vmx_field_set(VMCS_PLE_WINDOW, PAUSE_WINDOW);
+	vmx_field_set(VMCS_PROC2_CONTROLS, proc2);
+}
+
 void vmx_vcpu_load(struct vcpu *vcpu) {
 	struct vmx_vcpu *vmx = vmx_of(vcpu);
 	vmx_select(vcpu);
 	vmx_live_load(vmx);
+	pause_loop_set(vcpu->shares_cpu);
 	if (vmx_vpid_stale(vmx, pool_here(), this_cpu()->id)) vmx->deferred |= VMX_DEFERRED_VPID;
 }
 

@@ -124,6 +124,7 @@ KERNEL_C := \
 	arch/x86/svm/check.c \
 	arch/x86/svm/stress.c \
 	arch/x86/svm/vcpu.c \
+	arch/x86/svm/tlb.c \
 	arch/x86/svm/state.c \
 	arch/x86/svm/event.c \
 	arch/x86/svm/length.c \
@@ -133,7 +134,7 @@ KERNEL_C := \
 	arch/x86/vmx/setup.c \
 	arch/x86/vmx/apicv.c \
 	arch/x86/vmx/vcpu.c \
-	arch/x86/vmx/vpid.c \
+	arch/x86/vmx/tlb.c \
 	arch/x86/vmx/state.c \
 	arch/x86/vmx/event.c \
 	arch/x86/vmx/exit.c \

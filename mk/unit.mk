@@ -120,7 +120,7 @@ image_SRC = boot/efi/image.c kernel/lib/elf.c kernel/lib/source.c kernel/lib/fmt
 
 UNIT += guest_event guest_reset
 guest_event_SRC = arch/x86/guest/event.c
-guest_reset_SRC = arch/x86/guest/reset.c arch/x86/svm/vcpu.c arch/x86/svm/state.c $(FRAMES_SRC)
+guest_reset_SRC = arch/x86/guest/reset.c arch/x86/svm/vcpu.c arch/x86/svm/tlb.c arch/x86/svm/state.c $(FRAMES_SRC)
 UNIT += guest_task
 guest_task_SRC = arch/x86/guest/task.c
 UNIT += guest_cr
@@ -132,13 +132,13 @@ mce_SRC = arch/x86/cpu/mce.c kernel/lib/log.c kernel/lib/fmt.c
 UNIT += guest_walk
 guest_walk_SRC = arch/x86/guest/walk.c $(GMEM_SRC)
 UNIT += svm_exit
-svm_exit_SRC = $(addprefix arch/x86/svm/,exit.c event.c length.c state.c vcpu.c) kernel/lib/log.c kernel/lib/fmt.c $(GMEM_SRC)
-UNIT += svm_asid
-svm_asid_SRC = arch/x86/svm/vcpu.c arch/x86/svm/state.c $(FRAMES_SRC)
+svm_exit_SRC = $(addprefix arch/x86/svm/,exit.c event.c length.c state.c tlb.c vcpu.c) kernel/lib/log.c kernel/lib/fmt.c $(GMEM_SRC)
+UNIT += svm_tlb
+svm_tlb_SRC = arch/x86/svm/vcpu.c arch/x86/svm/tlb.c arch/x86/svm/state.c $(FRAMES_SRC)
 
 UNIT += vmx_check svm_check
-UNIT += vmx_vpid
-vmx_vpid_SRC = arch/x86/vmx/vpid.c
+UNIT += vmx_tlb
+vmx_tlb_SRC = arch/x86/vmx/tlb.c
 vmx_check_SRC = arch/x86/vmx/check.c arch/x86/guest/entrycheck.c
 svm_check_SRC = arch/x86/svm/check.c arch/x86/guest/entrycheck.c
 

@@ -14,7 +14,7 @@ void svm_vcpu_enter(struct vcpu *vcpu) {
 	struct svm_vcpu *svm = arch->vendor;
 	const struct cpu *cpu = this_cpu();
 	struct asid_pool *pool = &svm_asid_pool[cpu->id];
-	if (unlikely(svm->asid_generation != pool->generation)) svm_asid_take(svm, pool);
+	if (unlikely(svm->asid_generation != pool->ids.generation)) svm_asid_take(svm, pool);
 	v->rax = arch->gpr[GPR_RAX];
 	// From here to VMRUN nothing is taken: GIF = 0 holds interrupts, NMIs and INIT. What set a request before
 	// is seen by the test; what comes after pends and exits the guest at once (IF = 1 under V_INTR_MASKING).

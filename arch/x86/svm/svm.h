@@ -4,6 +4,7 @@
 
 #include "arch/x86/cpu/percpu.h"
 #include "arch/x86/guest/ops.h"
+#include "arch/x86/guest/tlbid.h"
 #include "arch/x86/guest/vcpu.h"
 #include "arch/x86/svm/vmcb.h"
 
@@ -50,19 +51,17 @@ __cold int svm_vcpu_create(struct vcpu *vcpu);
 __cold void svm_vcpu_destroy(struct vcpu *vcpu);
 __cold void svm_vcpu_reset(struct vcpu *vcpu);
 void svm_vcpu_load(struct vcpu *vcpu);
-void svm_flush(struct vcpu *vcpu);
-// ASIDs are handed out upwards per CPU; when they run out, the generation moves on, everything is flushed
-// once and every vCPU takes a new one at its next entry. An ASID is never used twice in a generation. The flush is
-// owed until a VMRUN has made it, whichever vCPU's that is.
+// tlb.c. When a generation of ASIDs ends, a flush of everything is owed until a VMRUN has made it, whichever vCPU's that
+// is.
 struct asid_pool {
-	uint64_t generation;
-	uint32_t next;
+	struct tlbid_pool ids;
 	bool flush;
 };
 extern struct asid_pool svm_asid_pool[CPU_MAX];
 void svm_asid_take(struct svm_vcpu *svm, struct asid_pool *pool);
 // After a VMRUN whose VMCB asked for a flush.
 void svm_flushed(struct vmcb *v, struct asid_pool *pool);
+void svm_flush(struct vcpu *vcpu);
 // report.c
 __cold void svm_dump(const struct vcpu *vcpu);
 struct svm_entry_state;

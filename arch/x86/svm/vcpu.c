@@ -1,39 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// One vCPU's VMCB: creation, its controls, address-space ids.
+// One vCPU's VMCB: creation and its controls.
 #include "arch/x86/svm/svm.h"
 
 #include "arch/x86/cpu/percpu.h"
 #include "kernel/lib/string.h"
 #include "kernel/memory.h"
-
-#define ASID_NONE UINT64_MAX
-
-struct asid_pool svm_asid_pool[CPU_MAX];
-
-void svm_asid_take(struct svm_vcpu *svm, struct asid_pool *pool) {
-	if (pool->generation == 0 || pool->next >= svm_caps.asids) {
-		pool->generation++;
-		pool->next = 1; // 0 is the host
-		pool->flush = true;
-	}
-	svm->vmcb->tlb_control = pool->flush ? SVM_TLB_FLUSH_ALL : SVM_TLB_KEEP;
-	svm->vmcb->asid = pool->next++;
-	svm->asid_generation = pool->generation;
-}
-
-void svm_flushed(struct vmcb *v, struct asid_pool *pool) {
-	if (v->tlb_control == SVM_TLB_FLUSH_ALL) pool->flush = false;
-	v->tlb_control = SVM_TLB_KEEP;
-}
-
-void svm_flush(struct vcpu *vcpu) {
-	struct svm_vcpu *svm = svm_of(vcpu);
-	if (svm->vmcb->tlb_control == SVM_TLB_FLUSH_ALL) return; // that is still to come
-	if (svm_caps.flush_asid)
-		svm->vmcb->tlb_control = SVM_TLB_FLUSH_ASID;
-	else
-		svm_asid_take(svm, &svm_asid_pool[this_cpu()->id]); // a fresh ASID has nothing cached
-}
 
 int svm_vcpu_create(struct vcpu *vcpu) {
 	struct svm_vcpu *svm;
@@ -79,7 +50,7 @@ void svm_vcpu_load(struct vcpu *vcpu) {
 	pause_filter_set(svm->vmcb, vcpu->shares_cpu);
 	if (svm->cpu == cpu) return;
 	svm->cpu = cpu;
-	svm->asid_generation = ASID_NONE;
+	svm->asid_generation = TLBID_GENERATION_NONE;
 	vcpu->arch->host_pa = svm_host_vmcb_pa();
 }
 
@@ -105,7 +76,7 @@ static void controls_set(struct vcpu *vcpu, struct vmcb *v) {
 void svm_vcpu_reset(struct vcpu *vcpu) {
 	struct svm_vcpu *svm = svm_of(vcpu);
 	memset(svm->vmcb, 0, sizeof *svm->vmcb);
-	svm->asid_generation = ASID_NONE;
+	svm->asid_generation = TLBID_GENERATION_NONE;
 	svm->nmi_masked = svm->iret_wait = svm->stepping = false;
 	svm->shadow_rip = UINT64_MAX; // no instruction is there
 	controls_set(vcpu, svm->vmcb);

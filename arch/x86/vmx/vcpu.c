@@ -24,19 +24,15 @@ noreturn __cold void vmx_access_failed(uint64_t field, bool write) {
 
 // ---- work before an entry ---------------------------------------------------------------------------------------
 
-static struct vpid_pool vpid_pool[CPU_MAX];
-
-static struct vpid_pool *pool_here(void) {
-	struct vpid_pool *pool = &vpid_pool[this_cpu()->id];
-	pool->limit = VPID_LIMIT;
-	return pool;
-}
+static struct tlbid_pool vpid_pool[CPU_MAX];
 
 // INVEPT drops every translation made through the VM's nested tables; INVVPID the combined ones of this vCPU,
 // which are all it has (SDM vol. 3, 28.3.1 and 28.3.3). Without VPIDs each transition does what INVVPID does.
 static void translations_drop(struct vcpu *vcpu) {
 	struct vmx_vcpu *vmx = vmx_of(vcpu);
-	uint32_t plan = vmx_drop_plan(vmx, pool_here(), this_cpu()->id, nested_generation(&vcpu->vm->nested));
+	uint32_t cpu = this_cpu()->id;
+	uint32_t plan =
+	    vmx_drop_plan(vmx, &vpid_pool[cpu], VPID_LIMIT, cpu, nested_generation(&vcpu->vm->nested));
 	if (vmx_caps.vpid && (plan & VMX_DROP_ALL_VPIDS) != 0) vmx_invvpid(VMX_INVVPID_ALL, 0);
 	if (vmx_caps.vpid && (plan & VMX_DROP_NEW_VPID) != 0) vmcs_write16(VMCS_VPID, vmx->vpid);
 	if (vmx_caps.vpid && (plan & VMX_DROP_VPID) != 0)
@@ -200,7 +196,7 @@ void vmx_vcpu_load(struct vcpu *vcpu) {
 	vmx_select(vcpu);
 	vmx_live_load(vmx);
 	pause_loop_set(vcpu->shares_cpu);
-	if (vmx_vpid_stale(vmx, pool_here(), this_cpu()->id)) vmx->deferred |= VMX_DEFERRED_VPID;
+	if (vmx_vpid_stale(vmx, &vpid_pool[this_cpu()->id], this_cpu()->id)) vmx->deferred |= VMX_DEFERRED_VPID;
 }
 
 void vmx_vcpu_save(struct vcpu *vcpu) {

@@ -6,6 +6,7 @@
 
 #include "arch/x86/cpu/percpu.h"
 #include "arch/x86/guest/ops.h"
+#include "arch/x86/guest/tlbid.h"
 #include "arch/x86/guest/vcpu.h"
 #include "arch/x86/vmx/insn.h"
 #include "arch/x86/vmx/vmcs.h"
@@ -88,16 +89,10 @@ _Static_assert(offsetof(struct vcpu, requests) == 16, "known to enter.asm");
 
 static inline struct vmx_vcpu *vmx_of(const struct vcpu *vcpu) { return vcpu->arch->vendor; }
 
-// vpid.c. VPIDs are handed out upwards per CPU; when they run out the generation moves on, everything is flushed once,
-// and every vCPU takes a new one when it is loaded next. A VPID is never used twice in a generation.
-struct vpid_pool {
-	uint64_t generation; // 0: none was taken yet
-	uint32_t next, limit;
-};
+// tlb.c
 #define VPID_LIMIT 0x10000u
-#define GENERATION_NONE UINT64_MAX
 // The vCPU has no VPID of this CPU.
-bool vmx_vpid_stale(const struct vmx_vcpu *vmx, const struct vpid_pool *pool, uint32_t cpu);
+bool vmx_vpid_stale(const struct vmx_vcpu *vmx, const struct tlbid_pool *pool, uint32_t cpu);
 enum vmx_drop {
 	VMX_DROP_NEW_VPID = 1 << 0,  // vmx->vpid is another one now
 	VMX_DROP_ALL_VPIDS = 1 << 1, // first: all contexts
@@ -106,7 +101,8 @@ enum vmx_drop {
 };
 // What to drop when the vCPU's translations are stale, or it has no VPID of this CPU and takes one. `nested`: the
 // nested_generation of its VM.
-uint32_t vmx_drop_plan(struct vmx_vcpu *vmx, struct vpid_pool *pool, uint32_t cpu, uint64_t nested);
+uint32_t vmx_drop_plan(struct vmx_vcpu *vmx, struct tlbid_pool *pool, uint32_t limit, uint32_t cpu,
+                       uint64_t nested);
 
 // vcpu.c: makes the vCPU's VMCS the current one of this CPU.
 void vmx_make_current(const struct vcpu *vcpu);

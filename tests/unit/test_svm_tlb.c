@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// arch/x86/svm/vcpu.c's address-space ids against a model of a TLB: the emulators flush everything at every world
+// arch/x86/svm/tlb.c against a model of a TLB: the emulators flush everything at every world
 // switch, so that only this shows a translation that outlives its flush.
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -89,7 +89,7 @@ static void run(struct rig *r, unsigned i) {
 static void enter(struct rig *r, unsigned i) {
 	struct svm_vcpu *svm = svm_of(&r->vcpu[i]);
 	struct asid_pool *pool = &svm_asid_pool[r->on[i]];
-	if (svm->asid_generation != pool->generation) svm_asid_take(svm, pool);
+	if (svm->asid_generation != pool->ids.generation) svm_asid_take(svm, pool);
 	assert_int_equal(r->arch[i].host_pa, r->cpu[r->on[i]].backend_pa);
 	if (rng_below(&r->rng, 4) != 0) run(r, i);
 }

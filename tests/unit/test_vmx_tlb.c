@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// arch/x86/vmx/vpid.c against a model of the CPUs' cached translations (SDM vol. 3, 28.3): the emulators drop everything
+// arch/x86/vmx/tlb.c against a model of the CPUs' cached translations (SDM vol. 3, 28.3): the emulators drop everything
 // at every transition, so that only this shows a translation that outlives its end, or a flush that is not needed.
 #include "arch/x86/vmx/vmx.h"
 #include "tests/unit/support.h"
@@ -18,7 +18,7 @@ struct combined {
 
 struct rig {
 	struct rng rng;
-	struct vpid_pool pool[CPUS];
+	struct tlbid_pool pool[CPUS];
 	struct vmx_vcpu vmx[VCPUS];
 	bool flush[VCPUS];     // asked for since the last entry
 	uint32_t epoch[VCPUS]; // how often its translations went stale
@@ -66,7 +66,7 @@ static void run(struct rig *r, unsigned cpu, unsigned i) {
 static void enter(struct rig *r, unsigned cpu, unsigned i) {
 	struct vmx_vcpu *vmx = &r->vmx[i];
 	if (r->flush[i] || vmx_vpid_stale(vmx, &r->pool[cpu], cpu))
-		carry_out(r, cpu, i, vmx_drop_plan(vmx, &r->pool[cpu], cpu, r->nested[vm_of((int)i)]));
+		carry_out(r, cpu, i, vmx_drop_plan(vmx, &r->pool[cpu], LIMIT, cpu, r->nested[vm_of((int)i)]));
 	r->flush[i] = false;
 	run(r, cpu, i);
 }
@@ -75,7 +75,6 @@ static struct rig *rig_make(uint64_t seed) {
 	struct rig *r = calloc(1, sizeof *r);
 	rng_init(&r->rng, seed);
 	for (unsigned c = 0; c < CPUS; c++) {
-		r->pool[c].limit = LIMIT;
 		for (unsigned v = 0; v < LIMIT; v++) vpid_drop(r, c, v);
 	}
 	for (unsigned i = 0; i < VCPUS; i++) r->vmx[i].vpid_cpu = VMX_CPU_NONE;
@@ -121,18 +120,18 @@ static void vmx_drop_plan_back_on_the_same_cpu_drops_nothing(void **state) {
 
 static void vmx_drop_plan_is_of_the_narrowest_kind(void **state) {
 	(void)state;
-	struct vpid_pool pool = {.limit = LIMIT};
+	struct tlbid_pool pool = {0};
 	struct vmx_vcpu vmx = {.vpid_cpu = VMX_CPU_NONE};
 	const uint32_t first = VMX_DROP_NEW_VPID | VMX_DROP_ALL_VPIDS | VMX_DROP_NESTED;
-	assert_int_equal(vmx_drop_plan(&vmx, &pool, 0, 1), first);
-	assert_int_equal(vmx_drop_plan(&vmx, &pool, 0, 1), VMX_DROP_VPID);
-	assert_int_equal(vmx_drop_plan(&vmx, &pool, 0, 2), VMX_DROP_NESTED);
-	struct vpid_pool other = {.generation = 4, .next = 3, .limit = LIMIT};
-	assert_int_equal(vmx_drop_plan(&vmx, &other, 1, 2), VMX_DROP_NEW_VPID | VMX_DROP_NESTED);
+	assert_int_equal(vmx_drop_plan(&vmx, &pool, LIMIT, 0, 1), first);
+	assert_int_equal(vmx_drop_plan(&vmx, &pool, LIMIT, 0, 1), VMX_DROP_VPID);
+	assert_int_equal(vmx_drop_plan(&vmx, &pool, LIMIT, 0, 2), VMX_DROP_NESTED);
+	struct tlbid_pool other = {.generation = 4, .next = 3};
+	assert_int_equal(vmx_drop_plan(&vmx, &other, LIMIT, 1, 2), VMX_DROP_NEW_VPID | VMX_DROP_NESTED);
 	assert_int_equal(vmx.vpid, 3);
 	other.next = LIMIT;
 	struct vmx_vcpu last = {.vpid_cpu = VMX_CPU_NONE};
-	assert_int_equal(vmx_drop_plan(&last, &other, 1, 2), first);
+	assert_int_equal(vmx_drop_plan(&last, &other, LIMIT, 1, 2), first);
 	assert_int_equal(last.vpid, 1);
 	assert_true(vmx_vpid_stale(&vmx, &other, 1));
 }

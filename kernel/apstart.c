@@ -96,6 +96,7 @@ static int ap_setup(uint32_t id) {
 		return -ERR_UNSUP;
 	}
 	apic_timer_start(HOST_VEC_TIMER);
+	run_cpu_init();
 	mce_cpu_init();
 	return arch_cpu_enable(&ap.why);
 }
@@ -213,16 +214,16 @@ static const char *start(uint32_t id, const struct acpi_cpu *cpu, uint8_t *page,
 	return NULL;
 }
 
-uint32_t apstart_all(const struct acpi_info *acpi) {
+void apstart_all(const struct acpi_info *acpi) {
 	hpa_t base = memory_trampoline();
 	void *page;
 	uint32_t online = 1, id = 0, beyond = 0;
 	ap.acpi = acpi;
-	if (acpi->cpu_count <= 1) return online;
+	if (acpi->cpu_count <= 1) return;
 	if (base.v == 0 || hostpt_low_map(memory_hostpt(), base, PAGE_BYTES) < 0 ||
 	    hostmap_io(memory_hostpt(), base, PAGE_BYTES, PT_WB, HOSTPT_RW, &page) < 0) {
 		log_warn("smp", "no page below 1 MiB for the trampoline: %u CPUs are not used", acpi->cpu_count - 1);
-		return online;
+		return;
 	}
 	for (uint32_t i = 0; i < acpi->cpu_count; i++) {
 		if (acpi->cpu[i].apic_id == this_cpu()->apic_id) continue;
@@ -241,5 +242,5 @@ uint32_t apstart_all(const struct acpi_info *acpi) {
 	if (beyond > 0) log_warn("smp", "%u CPUs beyond %u are not used", beyond, CPU_MAX);
 	log_info("smp", "%u of %u CPUs, TSCs within %llu ticks", online, acpi->cpu_count,
 	         (unsigned long long)ap.apart);
-	return online;
+	return;
 }

@@ -10,5 +10,5 @@ __must_check int apstart_apic(const struct acpi_info *acpi);
 // Starts every enabled CPU of the MADT but the calling one, one after the other. CPU ids follow the order of the MADT,
 // the boot CPU first, so that they are the same at every boot; a CPU that does not come up, that is poorer than the
 // boot CPU or whose TSC cannot be set right is named in the log, left halted, and its id stays unused. After arch_init,
-// interrupts on the boot CPU off. Returns the number of CPUs that are online, the boot CPU included.
-uint32_t apstart_all(const struct acpi_info *acpi);
+// interrupts on the boot CPU off.
+void apstart_all(const struct acpi_info *acpi);

@@ -40,6 +40,10 @@ __step void arch_vm_reset(struct vm *vm);
 // The state that stays in the CPU while a vCPU owns it (FPU, debug registers): in, and out again.
 void arch_vcpu_load(struct vcpu *vcpu);
 void arch_vcpu_save(struct vcpu *vcpu);
+// The loaded one, after another of this CPU was looked at (arch_vcpu_wakeable): its state is at hand again.
+void arch_vcpu_select(struct vcpu *vcpu);
+// Of one that is not loaded, nothing is left in this CPU: another may have it.
+void arch_vcpu_leave(struct vcpu *vcpu);
 // A vCPU as a versioned record (arch/x86/guest/record.h). Only while its state is not in a CPU: between
 // arch_vcpu_save and arch_vcpu_load, the VM's clock stopped. Every record has the same length.
 uint32_t arch_vcpu_record_bytes(void);

@@ -6,6 +6,7 @@
 #include "kernel/lib/string.h"
 #include "kernel/memory.h"
 #include "kernel/run.h"
+#include "kernel/run.h"
 #include "kernel/scrub.h"
 #include "kernel/vm.h"
 
@@ -108,6 +109,7 @@ int vm_build(uint32_t id, const struct config_vm *config) {
 	iobus_init(&vm->pio);
 	iobus_init(&vm->mmio);
 	timerq_init(&vm->timers);
+	timer_init(&vm->due, run_timers_fire, vm);
 	gspace_init(&vm->space, &vm->slots);
 	irqroute_default(&vm->route_table);
 	irqroute_init(&vm->routes, &vm->route_table);

@@ -91,7 +91,7 @@ struct config_files {
 __must_check int config_check_files(const struct config *config, const struct config_files *files,
                                     struct toml_report *report);
 
-// What this version can run: one VM with one vCPU on CPU 0, a debug_exit port that no device of the board has.
+// What this version can run: VMs with one vCPU each, a debug_exit port that no device of the board has.
 // -ERR_FORMAT after reports.
 __must_check int config_check_version(const struct config *config, struct toml_report *report);
 

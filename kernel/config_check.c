@@ -130,15 +130,9 @@ int config_check_version(const struct config *config, struct toml_report *report
 	for (uint32_t i = 0; i < config->vm_count; i++) {
 		const struct config_vm *vm = &config->vm[i];
 
-		if (i > 0)
-			toml_error(config->file, report, vm->table,
-			           "[[vm]] \"%s\" is one too many: this version runs one VM", vm->name);
 		if (vm->vcpus > 1)
 			toml_error(config->file, report, vm->at[CONFIG_VM_VCPUS],
 			           "\"vcpus\" is %u: this version runs a VM with one vCPU", vm->vcpus);
-		if (vm->at[CONFIG_VM_CPUS].line != 0 && !bitmap_test(vm->cpus, 0))
-			toml_error(config->file, report, vm->at[CONFIG_VM_CPUS],
-			           "\"cpus\" leaves out CPU 0, the one that this version uses");
 		check_debug_exit(config, vm, report);
 	}
 	return report->errors == before ? 0 : -ERR_FORMAT;

@@ -23,6 +23,13 @@ void machine_vm_ended(struct vm *vm __unused_arg, enum vm_end how, uint32_t code
 	result = (uint32_t)max_u64(result, own);
 }
 
+static uint32_t vms; // that run
+
+void machine_vm_start(void) { __atomic_fetch_add(&vms, 1, __ATOMIC_RELAXED); }
+void machine_vm_gone(void) {
+	if (__atomic_sub_fetch(&vms, 1, __ATOMIC_ACQ_REL) == 0) machine_idle();
+}
+
 // System control port B: who raised an NMI on a PC.
 #define PORT_SYSTEM_CONTROL_B 0x61u
 #define SYSTEM_CONTROL_SERR BIT32(7)

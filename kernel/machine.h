@@ -12,6 +12,9 @@ void machine_init(const struct config_machine *config);
 void machine_vm_ended(struct vm *vm, enum vm_end how, uint32_t code);
 // Logs the NMIs that this CPU took since the last call; from the run loop.
 __cold void machine_nmis_tell(void);
+// How many run: one more; one less, and machine_idle with the last.
+void machine_vm_start(void);
+void machine_vm_gone(void);
 // Nothing runs any more: writes the result to the debug_exit port if there is one, then does what on_idle says.
 noreturn void machine_idle(void);
 // Stops all CPUs for good, with what is on the console sent.

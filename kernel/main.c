@@ -23,6 +23,8 @@
 #include "kernel/bootfile.h"
 #include "kernel/clock.h"
 #include "kernel/config.h"
+#include "kernel/console.h"
+#include "kernel/lib/bits.h"
 #include "kernel/lib/log.h"
 #include "kernel/lib/panic.h"
 #include "kernel/lib/string.h"
@@ -131,6 +133,7 @@ static void bring_up_interrupts(void) {
 	trap_stray_set(stray);
 	trap_irq_set(HOST_VEC_TIMER, run_timer_interrupt);
 	trap_irq_set(HOST_VEC_KICK, run_kick_interrupt);
+	run_cpu_init();
 	smp_init(&run_smp_machine);
 	smp_online();
 }
@@ -181,8 +184,9 @@ static void read_config(void) {
 	struct toml_report report = {.line = report_line};
 	const struct config_files files = {.find = file_find};
 	// Room that VMs can get: the large pages' alignment may cost a little of it.
-	const struct config_facts facts = {
-	    .cpus = 1, .memory_bytes = frames_free_count(memory_frames(), FRAMES_GUEST) * PAGE_BYTES};
+	const struct config_facts facts = {.cpus = bit_last(smp_online_mask()) + 1,
+	                                   .memory_bytes =
+	                                       frames_free_count(memory_frames(), FRAMES_GUEST) * PAGE_BYTES};
 	uint64_t bytes;
 	const void *text = bootfile_bytes(0, &bytes);
 	if (config_parse(&config, "bulkhead.toml", text, bytes, &report) < 0 ||
@@ -208,6 +212,32 @@ static void start_console(void) {
 		log_info("boot", "console input by polling");
 }
 
+static void build_vms(void) {
+	console_share(config.vm_count);
+	for (uint32_t i = 0; i < config.vm_count; i++) {
+		uint64_t own_bytes = memory_own_bytes(); // then what the VM takes
+		if (vm_build(i, &config.vm[i]) < 0) refuse("a VM could not be built");
+		const struct vm *vm = vm_get(i);
+		log_info("memory", "%u KiB for the VM, %u of these in page tables",
+		         (unsigned)((memory_own_bytes() - own_bytes) / KIB),
+		         (unsigned)(vm->nested.pt.tables + vm->window.pt.tables) * (unsigned)(PAGE_BYTES / KIB));
+	}
+	if (stress_start(vm_get(0), &option) < 0) refuse("no memory for the stress option");
+}
+
+static void start_vms(void) {
+	uint64_t since_tsc = rdtsc() - boot.tsc_handoff;
+	for (uint32_t i = 0; i < config.vm_count; i++) machine_vm_start();
+	for (uint32_t i = 0; i < config.vm_count; i++)
+		log_line("vm \"%s\" starts: %llu MiB, %u ms after hand-off, hypervisor holds %llu KiB",
+		         config.vm[i].name, (unsigned long long)(config.vm[i].memory_bytes / MIB),
+		         boot.tsc_handoff != 0 ? (unsigned)(clock_tsc_to_ns(since_tsc) / NS_PER_MS) : 0,
+		         (unsigned long long)(memory_own_bytes() / KIB));
+	console_set_deferred(true);
+	for (uint32_t i = 0; i < config.vm_count; i++)
+		if (run_vm_start(vm_get(i)) < 0) refuse("none of a VM's CPUs came up");
+}
+
 __attribute__((no_stack_protector)) noreturn void kernel_entry(uint64_t record, uint64_t magic,
                                                                uint64_t kernel_base) {
 	early_init();
@@ -226,18 +256,7 @@ __attribute__((no_stack_protector)) noreturn void kernel_entry(uint64_t record, 
 	apstart_all(&acpi);
 	read_config();
 	start_console();
-	uint64_t own_bytes = memory_own_bytes(); // then what the VM takes
-	if (vm_build(0, &config.vm[0]) < 0) refuse("a VM could not be built");
-	if (stress_start(vm_get(0), &option) < 0) refuse("no memory for the stress option");
-	own_bytes = memory_own_bytes() - own_bytes;
-	uint64_t hand_over_tsc = rdtsc() - boot.tsc_handoff;
-	const struct vm *vm = vm_get(0);
-	log_info("memory", "%u KiB for the VM, %u of these in page tables", (unsigned)(own_bytes / KIB),
-	         (unsigned)(vm->nested.pt.tables + vm->window.pt.tables) * (unsigned)(PAGE_BYTES / KIB));
-	log_line("vm \"%s\" starts: %llu MiB, %u ms after hand-off, hypervisor holds %llu KiB", config.vm[0].name,
-	         (unsigned long long)(config.vm[0].memory_bytes / MIB),
-	         boot.tsc_handoff != 0 ? (unsigned)(clock_tsc_to_ns(hand_over_tsc) / NS_PER_MS) : 0,
-	         (unsigned long long)(memory_own_bytes() / KIB));
-	console_set_deferred(true);
-	run_start();
+	build_vms();
+	start_vms();
+	run_cpu();
 }

@@ -1,121 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
 // The run loop. An exit costs here: one interrupt window, one test of the request word, the entry.
-#include "kernel/run.h"
+#include "kernel/runcpu.h"
 
 #include "arch/x86/cpu/insn.h"
 #include "arch/x86/cpu/percpu.h"
-#include "arch/x86/cpu/trap.h"
 #include "drivers/host/apic.h"
 #include "drivers/host/console.h"
-#include "drivers/host/hostconsole.h"
-#include "drivers/host/power.h"
 #include "kernel/arch.h"
 #include "kernel/clock.h"
 #include "kernel/console.h"
-#include "kernel/lib/bits.h"
-#include "kernel/machine.h"
-#include "kernel/memory.h"
-#include "kernel/quiesce.h"
-#include "kernel/smp.h"
+#include "kernel/sched.h"
 #include "kernel/vmend.h"
 
-// ---- interrupt side --------------------------------------------------------------------------------------------
-
-static void cpu_attention(struct cpu *cpu) {
-	if (cpu->vcpu != NULL) vcpu_request(cpu->vcpu, VCPU_REQ_CPU);
-}
-
-_Static_assert(CPU_MAX <= SMP_CPU_MAX, "every CPU has a mailbox");
-
-static uint32_t cpu_self(void) { return this_cpu()->id; }
-
-static void cpu_kick(uint32_t id) {
-	struct cpu *cpu = cpu_get(id);
-	if (cpu == this_cpu())
-		cpu_attention(cpu);
-	else if (apic_ipi(cpu->apic_id, HOST_VEC_KICK) < 0)
-		log_error("smp", "the interrupt to CPU %u is not accepted", id);
-}
-
-const struct smp_machine run_smp_machine = {.self = cpu_self, .kick = cpu_kick};
-
-void run_kick_interrupt(void) {
-	apic_eoi();
-	smp_serve();
-	cpu_attention(this_cpu());
-}
-
-void run_timer_interrupt(void) {
-	struct cpu *cpu = this_cpu();
-	apic_eoi();
-	cpu->timer_due = true;
-	cpu->timer_tsc = 0;
-	cpu_attention(cpu);
-}
-
-void run_input_interrupt(void) {
-	struct cpu *cpu = this_cpu();
-	hostconsole_interrupt();
-	apic_eoi();
-	cpu->input_due = true;
-	cpu_attention(cpu);
-}
-
-void run_nmi(void) { cpu_attention(this_cpu()); }
-
-#define TICK_NS UINT64_C(20000000)
-
-// ---- timers ----------------------------------------------------------------------------------------------------
-
-void run_timer_program(struct vm *vm) {
-	struct cpu *cpu = this_cpu();
-	uint64_t next_ns = timerq_next(&vm->timers);
-	uint64_t tsc = cpu->tick_tsc != 0 ? cpu->tick_tsc : UINT64_MAX;
-	if (next_ns != TIMER_NEVER && vm->clock_running) // a start of the clock comes back here
-		tsc = min_u64(tsc, vm->clock_base_tsc + clock_ns_to_tsc(next_ns));
-	if (tsc == UINT64_MAX) return;
-	if (cpu->timer_tsc != 0 && cpu->timer_tsc <= tsc && cpu->timer_tsc > rdtsc())
-		return; // fires earlier anyway
-	cpu->timer_tsc = tsc;
-	apic_timer_arm(tsc);
-}
-
-static void timers_serve(struct cpu *cpu, struct vm *vm) {
-	cpu->timer_due = false;
-	timerq_expire(&vm->timers, vm_now_ns(vm));
-	if (cpu->tick_tsc != 0 && rdtsc() >= cpu->tick_tsc) {
-		cpu->tick_tsc = 0;
-		console_tick();
-	}
-	run_timer_program(vm);
-}
-
-void run_tick_request(struct vm *vm) {
-	struct cpu *cpu = this_cpu();
-	if (cpu->tick_tsc != 0) return;
-	cpu->tick_tsc = rdtsc() + clock_ns_to_tsc(TICK_NS);
-	run_timer_program(vm);
-}
-
 // ---- the loop --------------------------------------------------------------------------------------------------
+
+// It is ready: if it was given up for asleep meanwhile, it asks for its turn.
+static void go_on(struct cpu *cpu, struct vcpu *vcpu) {
+	if (likely(vcpu->state != VCPU_READY || vcpu->entity.state != SCHED_BLOCKED)) return;
+	run_wake(vcpu);
+	run_reschedule(cpu, this_run());
+}
 
 // Kept out of the loop, so that the common way through it saves no registers.
 static __attribute__((noinline)) void serve(struct cpu *cpu, struct vcpu *vcpu) {
 	uint32_t requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_ACQUIRE);
+	if ((requests & VCPU_REQ_CPU) != 0) {
+		run_serve_cpu(cpu, this_run());
+		requests &= ~(uint32_t)VCPU_REQ_CPU;
+		if (cpu->vcpu != vcpu) { // its turn is over: it finds them later, and what came just now may wake it
+			requests |= __atomic_fetch_or(&vcpu->requests, requests, __ATOMIC_RELAXED);
+			if (requests != 0) run_notify(vcpu);
+			return;
+		}
+		// What that work asked of this CPU is for the next time round.
+		requests |= __atomic_fetch_and(&vcpu->requests, VCPU_REQ_CPU, __ATOMIC_ACQUIRE);
+	}
 	if (unlikely((requests & VCPU_REQ_END) != 0)) {
 		vm_end_serve(vcpu->vm);
+		go_on(cpu, vcpu);
 		return;
 	}
-	if ((requests & VCPU_REQ_CPU) != 0) {
-		if (unlikely(quiesce_wanted())) quiesce_pass();
-		if (unlikely(cpu->nmis != cpu->nmis_told)) machine_nmis_tell();
-		if (cpu->timer_due) timers_serve(cpu, vcpu->vm);
-		if (cpu->input_due) {
-			cpu->input_due = false;
-			console_serve();
-		}
-		requests |= __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_ACQUIRE);
-	}
+	if ((requests & VCPU_REQ_CONSOLE) != 0) console_vm_serve(vcpu->vm);
 	if (vcpu->state == VCPU_BLOCKED) {
 		// Nothing is injected into a sleeper; what wakes it is then looked at as a whole.
 		requests &= ~(uint32_t)VCPU_REQ_EVENT;
@@ -125,13 +50,37 @@ static __attribute__((noinline)) void serve(struct cpu *cpu, struct vcpu *vcpu) 
 		}
 	}
 	arch_vcpu_serve(vcpu, requests);
+	go_on(cpu, vcpu);
 }
 
+// Nothing to do for the one that is loaded: another's turn, or rest.
 void run_rest(struct vcpu *vcpu) {
-	if (console_idle()) return;
+	struct cpu *cpu = this_cpu();
+	if (vcpu->entity.state != SCHED_BLOCKED) {
+		sched_block(&vcpu->entity, clock_now_ns());
+		run_reschedule(cpu, this_run());
+		return;
+	}
+	if (cpu->id == 0 && console_idle()) return;
 	if (__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) != 0) return;
 	apic_recheck();
 	irq_wait();
+}
+
+// Until a vCPU is loaded here.
+static __attribute__((noinline)) struct vcpu *idle(struct cpu *cpu) {
+	struct run *run = &runs[cpu->id];
+	while (cpu->vcpu == NULL) {
+		irq_window();
+		if (run->attention) {
+			run->attention = false;
+			run_serve_cpu(cpu, run);
+		} else if (cpu->id != 0 || !console_idle()) {
+			apic_recheck();
+			irq_wait();
+		}
+	}
+	return cpu->vcpu;
 }
 
 __cold void run_poll(void) {
@@ -143,10 +92,10 @@ static run_step_fn *step_enter = arch_vcpu_enter, *step_rest = run_rest;
 static uint64_t max_run_tsc; // 0: no bound, or the backend keeps it
 
 void run_enter(struct vcpu *vcpu) {
-	struct cpu *cpu = this_cpu();
+	struct run *run = this_run();
 	uint64_t tsc = rdtsc() + max_run_tsc;
-	if (max_run_tsc != 0 && (cpu->timer_tsc == 0 || cpu->timer_tsc > tsc)) {
-		cpu->timer_tsc = tsc;
+	if (max_run_tsc != 0 && (run->armed_tsc == 0 || run->armed_tsc > tsc)) {
+		run->armed_tsc = tsc;
 		apic_timer_arm(tsc);
 	}
 	arch_vcpu_enter(vcpu);
@@ -176,32 +125,19 @@ noreturn void run_loop(void) {
 		irq_window();
 		if (unlikely(__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) != 0)) {
 			serve(cpu, vcpu);
-			continue;
-		}
-		if (unlikely(vcpu->state != VCPU_READY)) {
+		} else if (unlikely(vcpu->state != VCPU_READY)) {
 			step_rest(vcpu);
+		} else {
+			step_enter(vcpu);
 			continue;
 		}
-		step_enter(vcpu);
+		vcpu = cpu->vcpu;
+		if (unlikely(vcpu == NULL)) vcpu = idle(cpu);
 	}
 }
 
 noreturn void run_cpu(void) {
-	for (;;) {
-		irq_window(); // remote calls are served in the kick
-		if (quiesce_wanted())
-			quiesce_pass();
-		else
-			irq_wait();
-	}
-}
-
-noreturn void run_start(void) {
-	struct vm *vm = vm_get(0);
-	struct cpu *cpu = this_cpu();
-	window_load(memory_cpu(cpu->id), &vm->window);
-	cpu->vcpu = vm->vcpu[0];
-	arch_vcpu_load(cpu->vcpu);
-	vm_clock_start(vm);
+	this_run()->attention = true; // what came before it looked
+	(void)idle(this_cpu());
 	run_loop();
 }

@@ -6,10 +6,17 @@
 #include "kernel/vcpu.h"
 #include "kernel/vm.h"
 
-// From kernel/main, once the VMs are built: never returns.
-noreturn void run_start(void);
-// Another CPU, once it is online: works for the others until it gets a vCPU.
+// Each CPU, itself, before it is online.
+void run_cpu_init(void);
+// The end of a CPU's bring-up: works for whatever the scheduler gives it.
 noreturn void run_cpu(void);
+// Gives the VM's vCPU a home and starts it there. Called once, when the VM is built. -ERR_NOENT: none of the CPUs that
+// it may use is online.
+__must_check int run_vm_start(struct vm *vm);
+// The vCPU that is loaded here ended: whose turn is it now?
+void run_vcpu_gone(struct vcpu *vcpu);
+// For vcpu_request: a vCPU that is not the one loaded here got a request.
+void run_notify(struct vcpu *vcpu);
 // From the backend after every handled exit, on the CPU's empty stack, interrupts off.
 noreturn void run_loop(void);
 
@@ -38,7 +45,10 @@ void run_timer_interrupt(void);
 void run_input_interrupt(void);
 // From the NMI handler, at any instruction: the log line is written in the run loop's next round.
 void run_nmi(void);
-// Arms the CPU's one-shot timer for the VM's first timer; called whenever that changed.
+// Arms the CPU's one-shot timer for the VM's first timer; on the VM's home, whenever that changed. run_timers_fire is
+// what vm->due does.
 void run_timer_program(struct vm *vm);
+void run_timers_fire(void *vm);
 // One console_tick in 20 ms, however busy the guest is; asked for while the console has work of its own.
-void run_tick_request(struct vm *vm);
+// On any CPU.
+void run_tick_request(void);

@@ -3,7 +3,7 @@
 // lives in struct arch_vcpu. State changes happen on the CPU that owns it; other CPUs only set requests.
 #pragma once
 
-#include "kernel/lib/types.h"
+#include "kernel/sched.h"
 
 struct vm;
 struct arch_vcpu;
@@ -18,12 +18,13 @@ enum vcpu_state {
 // Why the next entry must be preceded by work. One word, tested once with interrupts off just before
 // entry; set by vcpu_request from any CPU or interrupt handler.
 enum vcpu_request {
-	VCPU_REQ_EVENT = 1 << 0, // look for an interrupt, NMI or exception to inject
-	VCPU_REQ_CPU = 1 << 1,   // this physical CPU has something to serve (timer, input)
-	VCPU_REQ_END = 1 << 2,   // vm->end is set
-	VCPU_REQ_FLUSH = 1 << 3, // nested translations went stale
-	VCPU_REQ_CLOCK = 1 << 4, // publish the paravirtual clock again
-	VCPU_REQ_APIC = 1 << 5,  // the local APIC's mode changed
+	VCPU_REQ_EVENT = 1 << 0,   // look for an interrupt, NMI or exception to inject
+	VCPU_REQ_CPU = 1 << 1,     // this physical CPU has something to serve (timer, input)
+	VCPU_REQ_END = 1 << 2,     // vm->end is set
+	VCPU_REQ_FLUSH = 1 << 3,   // nested translations went stale
+	VCPU_REQ_CLOCK = 1 << 4,   // publish the paravirtual clock again
+	VCPU_REQ_APIC = 1 << 5,    // the local APIC's mode changed
+	VCPU_REQ_CONSOLE = 1 << 7, // its serial port has input, or may send again
 	VCPU_REQ_AGAIN =
 	    1 << 6, // the last exit cut off the delivery of an event (only this vCPU's own CPU sets it)
 };
@@ -45,8 +46,12 @@ struct vcpu {
 	uint32_t id;       // index in its VM; also its APIC id
 	enum vcpu_state state;
 	bool shares_cpu; // others wait for its CPU: it leaves a loop of PAUSE (EXIT_PAUSE); looked at when loaded
+	struct sched_entity entity;
+	bool scheduled; // it has a home: entity is valid
+	bool woken;     // it is in its home's list of those that got requests
+	struct vcpu *woken_next;
 	struct vcpu_stat stat;
 };
 
-// Sets a request and, when the vCPU runs in guest mode on another CPU, kicks it. Any context.
+// Sets a request; its home CPU sees it soon, also when the vCPU sleeps or another one runs there. Any context.
 void vcpu_request(struct vcpu *vcpu, uint32_t requests);

@@ -4,6 +4,7 @@
 #include "kernel/vm.h"
 
 #include "arch/x86/cpu/insn.h"
+#include "arch/x86/cpu/percpu.h"
 #include "kernel/arch.h"
 #include "kernel/clock.h"
 #include "kernel/lib/assert.h"
@@ -96,9 +97,9 @@ void vm_vcpu_event(struct vm *vm, unsigned vcpu_id) {
 }
 
 void vcpu_request(struct vcpu *vcpu, uint32_t requests) {
-	// One CPU: a request comes from the CPU that runs the vCPU, so it is seen before the next entry. The
-	// atomic is for interrupt handlers.
-	__atomic_fetch_or(&vcpu->requests, requests, __ATOMIC_RELAXED);
+	// Of the one that is loaded here the word is tested before the next entry.
+	__atomic_fetch_or(&vcpu->requests, requests, __ATOMIC_SEQ_CST);
+	if (unlikely(this_cpu()->vcpu != vcpu)) run_notify(vcpu);
 }
 
 // ---- the end ---------------------------------------------------------------------------------------------------

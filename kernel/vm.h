@@ -54,6 +54,7 @@ struct vm {
 	struct irqroute_table route_table;
 
 	struct timerq timers; // on the VM's clock
+	struct timer due;     // in the queue of its home CPU: the first of these
 	// The clock stands still while the VM is built, reset or paused: then the host TSC of the stop counts as now.
 	bool clock_running;
 	uint64_t clock_stopped_tsc; // host TSC at the stop

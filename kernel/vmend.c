@@ -8,6 +8,7 @@
 #include "kernel/clock.h"
 #include "kernel/lib/string.h"
 #include "kernel/machine.h"
+#include "kernel/run.h"
 
 // A VM that crashes at once after every restart is stopped: CRASH_MAX times in CRASH_WINDOW_NS.
 #define CRASH_MAX 5u
@@ -57,6 +58,6 @@ void vm_end_serve(struct vm *vm) {
 		return;
 	}
 	for (unsigned i = 0; i < vm->vcpu_count; i++) vm->vcpu[i]->state = VCPU_STOPPED;
-	this_cpu()->vcpu = NULL;
-	machine_idle(); // the only VM ended
+	run_vcpu_gone(vm->vcpu[0]);
+	machine_vm_gone();
 }

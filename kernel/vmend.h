@@ -5,5 +5,5 @@
 #include "kernel/vm.h"
 
 // From the run loop of the CPU that runs it, interrupts off: vm->stop is carried out. Returns when the VM was started
-// again; does not return when it was the last one.
+// again or stays ended; does not return when it was the last one.
 __cold void vm_end_serve(struct vm *vm);

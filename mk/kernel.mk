@@ -10,7 +10,7 @@ KERNEL_CFLAGS = -std=gnu11 $(OPT) -g -I. -ffreestanding -fno-builtin-printf -mge
 HOT_C := kernel/run.c kernel/clock.c kernel/iobus.c drivers/vdev/vpic.c \
 	$(addprefix arch/x86/guest/,insn.c mmio.c pio.c event.c exit.c) \
 	$(addprefix arch/x86/svm/,event.c length.c exit.c) $(addprefix arch/x86/vmx/,event.c exit.c)
-WARM_C := mm/gmem.c kernel/vm.c kernel/lib/string.c $(addprefix drivers/vdev/,vlapic.c vlapic_reg.c) \
+WARM_C := mm/gmem.c kernel/runcpu.c kernel/vm.c kernel/lib/string.c $(addprefix drivers/vdev/,vlapic.c vlapic_reg.c) \
 	$(addprefix arch/x86/guest/,cpuid.c msr.c hypercall.c) arch/x86/svm/state.c arch/x86/vmx/state.c
 # The passes that are off duplicate code or keep values in more registers: 2.4 KiB of text, by trial of each.
 GCC_ONLY := -fno-tree-dominator-opts -fno-thread-jumps -fno-if-conversion -fno-ipa-sra \

@@ -60,6 +60,7 @@ KERNEL_C := \
 	kernel/timerq.c \
 	kernel/irqroute.c \
 	kernel/smp.c \
+	kernel/sched.c \
 	kernel/tscsync.c \
 	kernel/apstart.c \
 	kernel/quiesce.c \
@@ -94,6 +95,7 @@ KERNEL_C := \
 	kernel/vmend.c \
 	kernel/scrub.c \
 	kernel/build.c \
+	kernel/runcpu.c \
 	kernel/run.c \
 	kernel/main.c \
 	arch/x86/guest/cpuid.c \

@@ -42,6 +42,7 @@ enum lock_rank {
 	LOCK_RANK_FRAMES,       // the frame allocator
 	LOCK_RANK_IRQ_CHIP,     // host interrupt controllers
 	LOCK_RANK_QUIESCE,      // what waits to be freed
+	LOCK_RANK_PORTS,        // what VMs write to the console, and who reads
 	LOCK_RANK_CONSOLE,      // innermost: anything may log
 };
 

@@ -130,13 +130,11 @@ static void check_version_limits_are_named_at_their_values(void **state __unused
 	                       "[[vm]]\nname='b'\nmemory='2M'\nkernel='k'"),
 	                 0);
 	assert_int_equal(config_check_version(&config, &report), -ERR_FORMAT);
-	assert_int_equal(line_count, 4);
+	assert_int_equal(line_count, 2);
 	assert_string_equal(lines[0], "f:5:7: \"vcpus\" is 2: this version runs a VM with one vCPU");
-	assert_string_equal(lines[1], "f:6:6: \"cpus\" leaves out CPU 0, the one that this version uses");
-	assert_string_equal(lines[2],
+	assert_string_equal(lines[1],
 	                    "f:7:12: \"debug_exit\" takes ports 1014 to 1017, and the serial port of every guest "
 	                    "has 1016 to 1023: 0xf4 is free");
-	assert_string_equal(lines[3], "f:8:1: [[vm]] \"b\" is one too many: this version runs one VM");
 }
 
 static void check_machine_edges(void **state __unused_arg) {

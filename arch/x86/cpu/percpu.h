@@ -18,10 +18,6 @@ struct __aligned_to(64) cpu {
 	const void *vm;           // whose vCPU was loaded last: mitigate_vm_switch comes before another's
 	uint64_t nmis, nmis_told; // host NMIs since boot; of these the log has heard of
 	uint64_t irqs_unexpected;
-	bool timer_due;              // the one-shot timer fired; served in the run loop
-	bool input_due;              // the console's hardware has input
-	uint64_t tick_tsc;           // TSC of the console's next tick, 0 when none is wanted
-	uint64_t timer_tsc;          // TSC the hardware timer is armed for, 0 when it is not
 	uint64_t backend_pa;         // host VMCB (SVM) or VMXON region (VMX)
 	uint64_t backend_current_pa; // the current VMCS (VMX), 0 when none is
 	struct gdt gdt;

@@ -148,6 +148,9 @@ void arch_vcpu_save(struct vcpu *vcpu) {
 	ops->vcpu_save(vcpu);
 }
 
+void arch_vcpu_select(struct vcpu *vcpu) { ops->vcpu_select(vcpu); }
+void arch_vcpu_leave(struct vcpu *vcpu) { ops->vcpu_leave(vcpu); }
+
 static void vcpu_reset(struct vcpu *vcpu) {
 	struct arch_vcpu *arch = vcpu->arch;
 	memset(arch->gpr, 0, sizeof arch->gpr);

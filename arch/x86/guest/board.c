@@ -55,7 +55,7 @@ int board_create(struct vm *vm, struct arch_why *why) {
 	    {&vps2_class, {0}, NULL},
 	    {&vreset_class, {0}, NULL},
 	    {&vuart_class,
-	     {.base = GUEST_COM1_PORT, .gsi = GUEST_COM1_GSI, .chardev = console_chardev(vm->id)},
+	     {.base = GUEST_COM1_PORT, .gsi = GUEST_COM1_GSI, .chardev = console_chardev(vm)},
 	     NULL},
 	};
 	for (unsigned i = 0; i < array_count(board); i++) {

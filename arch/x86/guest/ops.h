@@ -37,6 +37,11 @@ struct vendor_ops {
 	// What of the backend's state stays in the CPU while the vCPU owns it: in, and out again.
 	void (*vcpu_load)(struct vcpu *vcpu);
 	void (*vcpu_save)(struct vcpu *vcpu);
+	// What is left in this CPU of one that is not loaded (a VMCS that was made current to be read or written): gone,
+	// so that another CPU may have it. vcpu_save does this too.
+	void (*vcpu_leave)(struct vcpu *vcpu);
+	// The loaded one, after another one of this CPU was looked at: its fields are at hand again (VMX: current VMCS).
+	void (*vcpu_select)(struct vcpu *vcpu);
 	// Returns only when a request arrived after the last test; otherwise the next C code is guest_exit.
 	void (*enter)(struct vcpu *vcpu);
 

@@ -199,9 +199,15 @@ void vmx_vcpu_load(struct vcpu *vcpu) {
 	if (vmx_vpid_stale(vmx, &vpid_pool[this_cpu()->id], this_cpu()->id)) vmx->deferred |= VMX_DEFERRED_VPID;
 }
 
+void vmx_vcpu_select(struct vcpu *vcpu) { vmx_select(vcpu); }
+
+void vmx_vcpu_leave(struct vcpu *vcpu) {
+	if (vmx_of(vcpu)->cpu != VMX_CPU_NONE) vmcs_clear(vcpu); // the next CPU may be another one
+}
+
 void vmx_vcpu_save(struct vcpu *vcpu) {
 	vmx_live_save(vmx_of(vcpu));
-	vmcs_clear(vcpu); // the next CPU may be another one
+	vmx_vcpu_leave(vcpu);
 }
 
 // ---- creation and reset -------------------------------------------------------------------------------------------

@@ -136,6 +136,8 @@ __cold void vmx_vcpu_destroy(struct vcpu *vcpu);
 __cold void vmx_vcpu_reset(struct vcpu *vcpu);
 void vmx_vcpu_load(struct vcpu *vcpu);
 void vmx_vcpu_save(struct vcpu *vcpu);
+void vmx_vcpu_leave(struct vcpu *vcpu);
+void vmx_vcpu_select(struct vcpu *vcpu);
 void vmx_flush(struct vcpu *vcpu);
 // The guest's value of a listed MSR, into the field for it or into the list.
 void vmx_listed_set(struct vcpu *vcpu, enum vmx_listed i, uint64_t value);

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several VMs: each does its work and ends by itself, on CPUs of their own and on shared ones, with their lines
+prefixed on one console."""
+import re
+
+import pytest
+
+from emulators import BUILD, DEBUG_EXIT, PLATFORMS, bulkhead_iso, run
+
+WORK = BUILD / "vms-test"
+GUEST = BUILD / "guest"
+ENDED = r"bulkhead: all VMs ended\n"
+MACHINE = f"""[machine]
+console = ["serial"]
+debug_exit = {DEBUG_EXIT:#x}
+"""
+
+
+def boot(platform, name, vms, files, extra, memory_mib=512, timeout=120):
+    iso = WORK / f"{name}.iso"
+    bulkhead_iso(iso, MACHINE + "\n".join(vms), {file: GUEST / file for file in files})
+    outcome = run(PLATFORMS[platform], WORK / name, iso=iso, memory_mib=memory_mib, timeout=timeout, extra=extra,
+                  until=ENDED)
+    assert re.search(ENDED, outcome.serial), outcome.serial[-3000:]
+    assert not re.search("bulkhead: (warn|error)", outcome.serial), outcome.serial[-3000:]
+    return outcome.serial
+
+
+def small(i, cpus=None):
+    return (f'[[vm]]\nname = "small{i}"\nmemory = "1M"\nkernel = "realmode_io.bin"\ndebug_exit = 0xf4\n' +
+            (f"cpus = {cpus}\n" if cpus else ""))
+
+
+def bochs_cpus(platform, count):
+    return [f"cpu: model={PLATFORMS[platform].cpu}, count={count}, ips=100000000, reset_on_triple_fault=0, "
+            "ignore_bad_msrs=0"]
+
+
+@pytest.mark.parametrize("platform, cpus, vms", [
+    ("qemu-epyc", 1, 3),
+    ("qemu-epyc", 2, 3),
+    ("qemu-epyc", 4, 9),
+    ("bochs-haswell", 1, 3),
+    ("bochs-haswell", 2, 3),
+    ("bochs-ryzen", 2, 3),
+])
+def test_small_guests(platform, cpus, vms):
+    extra = ["-smp", str(cpus)] if platform.startswith("qemu") else bochs_cpus(platform, cpus)
+    text = boot(platform, f"{platform}-{cpus}-{vms}", [small(i) for i in range(vms)], ["realmode_io.bin"], extra)
+    for i in range(vms):
+        assert re.search(rf"^small{i}\| SUCCESS$", text, re.M), text[-3000:]
+        assert re.search(rf'^bulkhead: vm "small{i}" stopped: debug-exit 0$', text, re.M)
+
+
+def test_pinned_to_the_second_cpu():
+    text = boot("qemu-epyc", "pinned", [small(0, [1])], ["realmode_io.bin"], ["-smp", "2"])
+    assert re.search("^SUCCESS$", text, re.M)  # alone: its bytes as they are
+
+
+def linux(i):
+    run_this = "uname -s; sleep 2; cat /proc/uptime; grep LOC: /proc/interrupts"
+    return (f'[[vm]]\nname = "linux{i}"\nmemory = "160M"\nkernel = "vmlinuz"\ninitrd = "initrd.img"\n'
+            f'cmdline = "console=ttyS0 quiet bulkhead.run=\\"{run_this}\\""\n')
+
+
+@pytest.mark.parametrize("cpus, vms", [(1, 2), (2, 2), (2, 4)])
+def test_linuxes(cpus, vms):
+    text = boot("qemu-epyc", f"linux-{cpus}-{vms}", [linux(i) for i in range(vms)], ["vmlinuz", "initrd.img"],
+                ["-smp", str(cpus)], memory_mib=192 * vms + 128)
+    for i in range(vms):
+        assert re.search(rf"^linux{i}\| Linux$", text, re.M), text[-3000:]
+        assert re.search(rf"^linux{i}\| [0-9.]+ [0-9.]+$", text, re.M)
+        assert re.search(rf'^bulkhead: vm "linux{i}" stopped: poweroff$', text, re.M)
+    assert not re.search("[Uu]nstable|soft lockup|rcu.*stall|Call Trace|bytes lost", text), text[-3000:]

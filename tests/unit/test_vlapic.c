@@ -445,8 +445,93 @@ static void priorities_random_traffic_matches_model(void **state) {
 
 #define CASE(name, prepare) cmocka_unit_test_setup_teardown(name, prepare, teardown)
 
+// ---- hardware that delivers --------------------------------------------------------------------------------
+
+static uint32_t *page_register(unsigned reg) { return (uint32_t *)vlapic_page(apic(0)) + 4 * reg; }
+
+// What the hardware does when it delivers a vector, and at its EOI.
+static void hardware_move(unsigned from, unsigned to, uint8_t vector) {
+	uint32_t bit = BIT32(vector % 32);
+	if (from) *page_register(from + vector / 32) &= ~bit;
+	if (to) *page_register(to + vector / 32) |= bit;
+}
+
+static void virtual_delivery_offers_nothing_and_keeps_state(void **state) {
+	(void)state;
+	enable(0);
+	assert_true(send_fixed(0, 0x51, false));
+	assert_int_equal(vlapic_pending(apic(0)), 0x51);
+	vlapic_virtual_set(apic(0), true);
+	assert_int_equal(vlapic_pending(apic(0)), -1);
+	assert_int_equal(vlapic_look(apic(0)), 0x51);
+	hardware_move(VLAPIC_REG_IRR, VLAPIC_REG_ISR, 0x51);
+	uint32_t events = vm.events[0];
+	assert_true(send_fixed(0, 0x41, false));
+	assert_int_equal(vm.events[0], events + 1);
+	assert_int_equal(vlapic_pending(apic(0)), -1);
+	assert_int_equal(vlapic_look(apic(0)), -1); // 0x51 is in service
+	assert_int_equal(vlapic_mmio_read(apic(0), MMIO(PPR)), 0x50);
+	assert_int_equal(vlapic_highest_irr(apic(0)), 0x41);
+	assert_int_equal(vlapic_highest_isr(apic(0)), 0x51);
+	eoi(0); // one that was left to us
+	assert_int_equal(vlapic_highest_isr(apic(0)), -1);
+	assert_int_equal(vlapic_look(apic(0)), 0x41);
+	assert_int_equal(vlapic_ack(apic(0), 0x41), 0x41); // by hand
+	assert_int_equal(vlapic_highest_isr(apic(0)), 0x41);
+	assert_int_equal(vlapic_pending(apic(0)), -1);
+	hardware_move(VLAPIC_REG_ISR, 0, 0x41);
+	hardware_move(0, VLAPIC_REG_IRR, 0x61); // a self-IPI
+	vlapic_virtual_set(apic(0), false);
+	assert_int_equal(vlapic_pending(apic(0)), 0x61);
+	assert_int_equal(vlapic_ack(apic(0), 0x61), 0x61);
+	eoi(0);
+	assert_int_equal(vlapic_highest_isr(apic(0)), -1);
+}
+
+static void virtual_delivery_level_is_told(void **state) {
+	(void)state;
+	enable(0);
+	vlapic_virtual_set(apic(0), true);
+	(void)vlapic_levels(apic(0));
+	assert_null(vlapic_levels(apic(0)));
+	assert_true(send_fixed(0, 0x51, true));
+	const uint32_t *tmr = vlapic_levels(apic(0));
+	assert_non_null(tmr);
+	assert_int_equal(tmr[4 * (0x51 / 32)], BIT32(0x51 % 32));
+	hardware_move(VLAPIC_REG_IRR, 0, 0x51);
+	vlapic_eoi_done(apic(0), 0x51);
+	assert_int_equal(eoi_count, 1);
+	assert_int_equal(eoi_vector, 0x51);
+	vlapic_eoi_done(apic(0), 0x52); // came as an edge
+	assert_int_equal(eoi_count, 1);
+}
+
+static void page_written_does_what_a_write_does(void **state) {
+	(void)state;
+	enable(0);
+	uint32_t modes = vm.apic_modes[0];
+	*page_register(VLAPIC_REG_SVR) = 0xFFFF00AA;
+	vlapic_page_written(apic(0), MMIO(SVR));
+	assert_int_equal(vlapic_mmio_read(apic(0), MMIO(SVR)), 0xAA);
+	assert_int_equal(vm.apic_modes[0], modes + 1);
+	assert_false(vlapic_enabled(apic(0)));
+	*page_register(VLAPIC_REG_LVT + VLAPIC_LVT_LINT1) = 0x400; // stays masked while disabled
+	vlapic_page_written(apic(0), LVT_MMIO(LINT1));
+	assert_int_equal(vlapic_mmio_read(apic(0), LVT_MMIO(LINT1)), 0x400 | VLAPIC_LVT_MASK);
+	*page_register(VLAPIC_REG_ID) = UINT32_MAX;
+	vlapic_page_written(apic(0), MMIO(ID));
+	assert_int_equal(vlapic_mmio_read(apic(0), MMIO(ID)), 0);
+	enable(0);
+	*page_register(VLAPIC_REG_ICR) = 1u << 18 | 0x61; // to itself
+	vlapic_page_written(apic(0), MMIO(ICR));
+	assert_int_equal(vlapic_pending(apic(0)), 0x61);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(virtual_delivery_offers_nothing_and_keeps_state, setup, teardown),
+	    cmocka_unit_test_setup_teardown(virtual_delivery_level_is_told, setup, teardown),
+	    cmocka_unit_test_setup_teardown(page_written_does_what_a_write_does, setup, teardown),
 	    CASE(reset_values_as_manual, setup_4),
 	    CASE(base_write_every_transition_as_manual, setup),
 	    CASE(base_write_reserved_bits_refused, setup),

@@ -63,7 +63,7 @@ static void backtrace(uint64_t sp) {
 	uint64_t at = align_up(sp, 8);
 	// After an overflow RSP points into the guard below the stack.
 	if (mm_load64((uintptr_t)at, &value) < 0) at = align_up(at, PAGE_BYTES);
-	for (; found < BACKTRACE_MAX && at - sp < BACKTRACE_BYTES; at += 8) {
+	for (uint64_t from = at; found < BACKTRACE_MAX && at - from < BACKTRACE_BYTES; at += 8) {
 		if (mm_load64((uintptr_t)at, &value) < 0) break; // the end of the stack
 		if (value < text || value >= end || !behind_call(value)) continue;
 		if (value == last) {

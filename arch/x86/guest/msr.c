@@ -180,9 +180,8 @@ static __cold bool pat_write(struct vcpu *vcpu, uint64_t value) {
 
 static bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
 	struct arch_vcpu *a = vcpu->arch;
-	if (msr >= MSR_X2APIC_FIRST && msr <= MSR_X2APIC_LAST) return vlapic_msr_write(a->lapic, msr, value) == 0;
+	if (msr >= MSR_X2APIC_FIRST && msr <= MSR_X2APIC_LAST) return false; // refused already
 	switch (msr) {
-	case MSR_TSC_DEADLINE: vlapic_deadline_write(a->lapic, value); return true;
 	case MSR_TSC: return tsc_write(vcpu, value);
 	case MSR_TSC_ADJUST: return tsc_adjust_write(vcpu, value);
 	case MSR_TSC_AUX:
@@ -236,13 +235,30 @@ void msr_read_exit(struct vcpu *vcpu, const struct exit *exit) {
 	guest_skip(vcpu, exit);
 }
 
+static __attribute__((noinline)) void write_other(struct vcpu *vcpu, const struct exit *exit, uint32_t msr,
+                                                  uint64_t value) {
+	if (unlikely(!msr_write(vcpu, msr, value)))
+		deny(vcpu, "WRMSR", msr, value);
+	else
+		guest_skip(vcpu, exit);
+}
+
+static __attribute__((noinline)) void deadline_write(struct vcpu *vcpu, const struct exit *exit,
+                                                     uint64_t tsc) {
+	vlapic_deadline_write(vcpu->arch->lapic, tsc);
+	guest_skip(vcpu, exit);
+}
+
+// The local APIC's registers are what a busy guest writes: they have a way without the others' stack frame.
 void msr_write_exit(struct vcpu *vcpu, const struct exit *exit) {
 	const uint64_t *gpr = vcpu->arch->gpr;
 	uint32_t msr = (uint32_t)gpr[GPR_RCX];
 	uint64_t value = gpr[GPR_RDX] << 32 | (gpr[GPR_RAX] & UINT32_MAX);
-	if (unlikely(!msr_write(vcpu, msr, value))) {
-		deny(vcpu, "WRMSR", msr, value);
-		return;
-	}
-	guest_skip(vcpu, exit);
+	if (likely(msr - MSR_X2APIC_FIRST <= MSR_X2APIC_LAST - MSR_X2APIC_FIRST) &&
+	    likely(vlapic_msr_write(vcpu->arch->lapic, msr, value) == 0))
+		guest_skip(vcpu, exit);
+	else if (likely(msr == MSR_TSC_DEADLINE))
+		deadline_write(vcpu, exit, value);
+	else
+		write_other(vcpu, exit, msr, value);
 }

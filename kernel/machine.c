@@ -10,6 +10,7 @@
 #include "kernel/clock.h"
 #include "kernel/lib/bits.h"
 #include "kernel/lib/log.h"
+#include "kernel/smp.h"
 
 #define RESULT_CRASH 0x7fu
 
@@ -50,7 +51,28 @@ void machine_nmis_tell(void) {
 	                                               : "no source that tells");
 }
 
+static uint32_t halting, halted; // CPUs
+
+void machine_halt_wanted(void) {
+	if (likely(halting == 0)) return;
+	__atomic_fetch_add(&halted, 1, __ATOMIC_RELEASE);
+	for (;;) cpu_halt();
+}
+
+#define HALT_NS UINT64_C(100000000) // the longest handler is far shorter
+
+// Each at the end of what it is at, so that no lock stays held.
+static void others_halt(void) {
+	uint64_t others = smp_online_mask() & ~BIT64(this_cpu()->id), end = clock_now_ns() + HALT_NS;
+	if (others == 0 || __atomic_exchange_n(&halting, 1, __ATOMIC_SEQ_CST) != 0) return;
+	for (uint64_t left = others; left != 0; left &= left - 1) smp_kick(bit_first(left));
+	while (__atomic_load_n(&halted, __ATOMIC_ACQUIRE) < (uint32_t)__builtin_popcountll(others) &&
+	       clock_now_ns() < end)
+		cpu_pause();
+}
+
 noreturn void machine_halt(void) {
+	others_halt();
 	console_set_deferred(false);
 	console_flush();
 	irq_disable();

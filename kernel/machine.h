@@ -17,5 +17,7 @@ void machine_vm_start(void);
 void machine_vm_gone(void);
 // Nothing runs any more: writes the result to the debug_exit port if there is one, then does what on_idle says.
 noreturn void machine_idle(void);
+// From the run loop of every CPU: does not return when another one halts the machine.
+void machine_halt_wanted(void);
 // Stops all CPUs for good, with what is on the console sent.
 noreturn void machine_halt(void);

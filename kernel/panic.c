@@ -7,12 +7,14 @@
 #include "arch/x86/cpu/mce.h"
 #include "arch/x86/cpu/percpu.h"
 #include "arch/x86/cpu/trap.h"
+#include "drivers/host/apic.h"
 #include "drivers/host/console.h"
 #include "kernel/arch.h"
 #include "kernel/lib/assert.h"
 #include "kernel/lib/bits.h"
 #include "kernel/lib/fmt.h"
 #include "kernel/lib/log.h"
+#include "kernel/smp.h"
 #include "kernel/symbols.h"
 #include "mm/addr.h"
 #include "mm/insn.h"
@@ -95,11 +97,26 @@ static void say_registers(const struct panic_regs *r) {
 	    (unsigned long long)r->cr4);
 }
 
+static noreturn void halt(void) {
+	for (;;) cpu_halt();
+}
+
+void panic_nmi(void) {
+	if (panicking) halt();
+}
+
+// By NMI: they may stand anywhere with interrupts off.
+static void others_stop(void) {
+	for (uint64_t left = smp_online_mask(); left != 0; left &= left - 1) {
+		const struct cpu *cpu = cpu_get(bit_first(left));
+		if (cpu != this_cpu() && apic_ipi_nmi(cpu->apic_id) < 0) continue; // nothing better is left to try
+	}
+}
+
 static noreturn void stop(const struct panic_regs *r, uint64_t sp, const char *format, va_list args) {
 	irq_disable();
-	if (panicking)
-		for (;;) cpu_halt();
-	panicking = true;
+	if (__atomic_exchange_n(&panicking, true, __ATOMIC_SEQ_CST)) halt();
+	others_stop();
 	console_panic();
 	trap_fixup_range_set(0, UINT64_MAX); // the stack is read to its end
 	char text[LOG_LINE_BYTES];
@@ -118,7 +135,7 @@ static noreturn void stop(const struct panic_regs *r, uint64_t sp, const char *f
 	}
 	say("the machine is halted: this is a bug of the hypervisor or broken hardware");
 	console_flush();
-	for (;;) cpu_halt();
+	halt();
 }
 
 noreturn void panic(const char *format, ...) {

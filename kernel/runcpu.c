@@ -9,6 +9,7 @@
 #include "kernel/arch.h"
 #include "kernel/clock.h"
 #include "kernel/console.h"
+#include "kernel/lib/panic.h"
 #include "kernel/machine.h"
 #include "kernel/memory.h"
 #include "kernel/quiesce.h"
@@ -60,7 +61,10 @@ void run_input_interrupt(void) {
 	cpu_attention(this_cpu());
 }
 
-void run_nmi(void) { cpu_attention(this_cpu()); }
+void run_nmi(void) {
+	panic_nmi();
+	cpu_attention(this_cpu());
+}
 
 // ---- timers ----------------------------------------------------------------------------------------------------
 
@@ -176,6 +180,7 @@ void run_notify(struct vcpu *vcpu) {
 }
 
 void run_serve_cpu(struct cpu *cpu, struct run *run) {
+	machine_halt_wanted();
 	if (unlikely(quiesce_wanted())) quiesce_pass();
 	if (unlikely(cpu->nmis != cpu->nmis_told)) machine_nmis_tell();
 	if (run->timer_due) {

@@ -14,5 +14,8 @@ struct panic_regs {
 __cold noreturn void panic(const char *format, ...) __printf_like(1, 2);
 __cold noreturn void panic_regs(const struct panic_regs *regs, const char *format, ...) __printf_like(2, 3);
 
+// For the NMI handler: does not return once a CPU has panicked, which stops the others so.
+void panic_nmi(void);
+
 // The general registers as four lines of level error, for the panic and for the report of a guest.
 __cold void panic_gprs_log(const char *subsystem, const uint64_t gpr[static 16]);

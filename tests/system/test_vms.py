@@ -72,3 +72,33 @@ def test_linuxes(cpus, vms):
         assert re.search(rf"^linux{i}\| [0-9.]+ [0-9.]+$", text, re.M)
         assert re.search(rf'^bulkhead: vm "linux{i}" stopped: poweroff$', text, re.M)
     assert not re.search("[Uu]nstable|soft lockup|rcu.*stall|Call Trace|bytes lost", text), text[-3000:]
+
+
+BEAT = ('[[vm]]\nname = "beat"\nmemory = "160M"\nkernel = "vmlinuz"\ninitrd = "initrd.img"\ncpus = [1]\n'
+        'cmdline = "console=ttyS0 quiet bulkhead.run=\\"while :; do echo beat; usleep 50000; done\\""\n')
+LAST = "the machine is halted"
+
+
+# A guest on the other CPU goes on writing until the machine stops as a whole, and then no more.
+@pytest.mark.parametrize("how", ["halt-machine", "panic"])
+def test_all_cpus_stop(how):
+    iso = WORK / f"stop-{how}.iso"
+    files = ["vmlinuz", "initrd.img"]
+    if how == "panic":
+        options = "stress=fault:ud"
+        victim = 'name = "victim"\nmemory = "64M"\nkernel = "cpuid.elf"\ncpus = [0]\n'
+    else:
+        # A guest that ends itself some seconds after its start.
+        options = ""
+        victim = ('name = "victim"\nmemory = "160M"\nkernel = "vmlinuz"\ninitrd = "initrd.img"\ncpus = [0]\n'
+                  'on_crash = "halt-machine"\ncmdline = "console=ttyS0 quiet reboot=t bulkhead.run=\\"sleep 2; echo 1 > '
+                  '/proc/sys/kernel/sysrq; echo b > /proc/sysrq-trigger\\""\n')
+    bulkhead_iso(iso, MACHINE + "[[vm]]\n" + victim + BEAT,
+                 {file: GUEST / file for file in [*files, "cpuid.elf"]}, options=options)
+    outcome = run(PLATFORMS["qemu-epyc"], WORK / f"stop-{how}", iso=iso, memory_mib=640, timeout=20,
+                  extra=["-smp", "2"])
+    before, halted, after = outcome.serial.partition(LAST)
+    assert halted, outcome.serial[-3000:]
+    assert outcome.timed_out and after.count("\n") == 1, after
+    if how == "halt-machine":
+        assert "beat| beat" in before, before[-2000:]

@@ -43,7 +43,10 @@ const struct smp_machine run_smp_machine = {.self = cpu_self, .kick = cpu_kick};
 void run_kick_interrupt(void) {
 	apic_eoi();
 	smp_serve();
-	cpu_attention(this_cpu());
+	struct cpu *cpu = this_cpu();
+	cpu_attention(cpu);
+	// A backend's own may be what let the guest go no further than an event (svm_prepare).
+	if (cpu->vcpu != NULL) vcpu_request(cpu->vcpu, VCPU_REQ_EVENT);
 }
 
 void run_timer_interrupt(void) {

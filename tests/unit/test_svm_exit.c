@@ -2,9 +2,11 @@
 // From the VMCB after a #VMEXIT to the neutral record, for what no emulator has: decode assists; and with and without
 // the next RIP.
 #include "arch/x86/cpu/features.h"
+#include "arch/x86/cpu/trap.h"
 #include "arch/x86/guest/event.h"
 #include "arch/x86/guest/walk.h"
 #include "arch/x86/svm/svm.h"
+#include "drivers/host/apic.h"
 #include "kernel/memory.h"
 #include "kernel/run.h"
 #include "tests/unit/support.h"
@@ -21,7 +23,7 @@ static struct svm_vcpu svm;
 static struct vmcb vmcb __aligned_to(4096);
 static struct exit seen;
 static struct guest_event requeued;
-static unsigned requeues, steps;
+static unsigned requeues, steps, interrupts;
 static uint8_t code[4096] __aligned_to(4096); // of the page at RIP
 static jmp_buf back;
 
@@ -36,6 +38,10 @@ noreturn void svm_enter(struct arch_vcpu *a, uint64_t stack_top) {
 	(void)a;
 	(void)stack_top;
 	abort();
+}
+void apic_ipi_self(uint8_t vector) {
+	assert_int_equal(vector, HOST_VEC_KICK);
+	interrupts++;
 }
 void guest_event_requeue(struct vcpu *v, const struct guest_event *event) {
 	(void)v;
@@ -84,7 +90,7 @@ static int setup(void **state) {
 	arch.fetch[(RIP >> PAGE_SHIFT) % FETCH_WALKS] =
 	    (struct fetch_walk){.linear_page = RIP, .efer = EFER_LMA | EFER_LME, .access = PF_FETCH};
 	svm_caps = (struct svm_caps){.asids = 8, .next_rip = true};
-	requeues = steps = 0;
+	requeues = steps = interrupts = 0;
 	return 0;
 }
 
@@ -308,6 +314,65 @@ static void svm_advance_ends_shadow_and_rf_and_steps(void **state) {
 	assert_true((vcpu.requests & VCPU_REQ_EVENT) != 0);
 }
 
+// Outside 64-bit code EIP wraps at 4 GiB; inside, RIP goes on.
+static void svm_advance_wraps_at_4_gib_outside_64_bit_code(void **state) {
+	(void)state;
+	static const struct {
+		uint64_t rip, next;
+		uint64_t efer;
+		uint16_t cs;
+	} c[] = {
+	    {0xfffffffe, 0x1, 0, 0xc9b},                                          // 32-bit protected mode
+	    {0xffffffff, 0x2, EFER_LMA | EFER_LME, 0xc9b},                        // compatibility mode
+	    {0xfffffffd, 0x0, 0, 0x29b},                                          // the L bit means nothing there
+	    {0xfffffffc, 0xffffffff, 0, 0xc9b},                                   // just not
+	    {0xfffffffe, 0x100000001, EFER_LMA | EFER_LME, 0x29b},                // 64-bit code
+	    {0xffffffffffffffff, 0x2, EFER_LMA | EFER_LME, 0x29b},                // and round its end
+	    {0x7ffefffffffe, 0x7fff00000001, EFER_LMA | EFER_LME, 0x29b},         // the carry goes all the way
+	    {0xffffffff80000000, 0xffffffff80000003, EFER_LMA | EFER_LME, 0x29b}, // a kernel's
+	};
+	for (unsigned i = 0; i < array_count(c); i++) {
+		vmcb.rip = c[i].rip;
+		vmcb.efer = c[i].efer | EFER_SVME;
+		vmcb.cs.attrib = c[i].cs;
+		svm_advance(&vcpu, 3);
+		assert_int_equal(vmcb.rip, c[i].next);
+	}
+}
+
+// ---- an NMI beside another event ---------------------------------------------------------------------------------
+
+// As svm_vcpu_enter does, with interrupts off.
+static void prepare(void) {
+	struct asid_pool *pool = &svm_asid_pool[0];
+	if (svm.asid_generation != pool->ids.generation) svm_prepare(&svm, pool);
+}
+
+// The event in the injection field goes first; an interrupt of the host that is pending at VMRUN is taken behind it and
+// before the next instruction (APM vol. 2, 15.20), which is where the NMI belongs.
+static void svm_nmi_window_beside_an_event_ends_right_behind_it(void **state) {
+	(void)state;
+	prepare();
+	assert_int_equal(interrupts, 0);
+	vmcb.event_inject = VEC_PF | SVM_EVENT_EXCEPTION << SVM_EVENT_TYPE_SHIFT | SVM_EVENT_VALID;
+	svm_nmi_window(&vcpu, true);
+	assert_false(svm.stepping);      // the frame would hold TF
+	assert_int_equal(interrupts, 0); // one that comes too early is taken before the entry
+	prepare();
+	assert_int_equal(interrupts, 1);
+	assert_int_equal(svm.asid_generation, svm_asid_pool[0].ids.generation);
+	assert_int_not_equal(vmcb.asid, 0);
+	prepare(); // only this entry
+	svm_asid_pool[0].ids.generation++;
+	prepare();
+	assert_int_equal(interrupts, 1);
+	// An NMI that is masked waits for its IRET.
+	svm.nmi_masked = true;
+	svm_nmi_window(&vcpu, true);
+	prepare();
+	assert_int_equal(interrupts, 1);
+}
+
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup(name, setup)
 	const struct CMUnitTest tests[] = {
@@ -322,6 +387,8 @@ int main(void) {
 	    CASE(svm_cr4_set_machine_checks_stay_on),
 	    CASE(svm_exit_every_code_has_a_kind),
 	    CASE(svm_advance_ends_shadow_and_rf_and_steps),
+	    CASE(svm_advance_wraps_at_4_gib_outside_64_bit_code),
+	    CASE(svm_nmi_window_beside_an_event_ends_right_behind_it),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

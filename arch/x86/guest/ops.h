@@ -75,7 +75,7 @@ struct vendor_ops {
 	bool (*msr_set)(struct vcpu *vcpu, uint32_t msr, uint64_t value);
 
 	// Moves past an instruction that was completed: RIP, and the STI/MOV-SS shadow ends.
-	void (*advance)(struct vcpu *vcpu, uint8_t insn_len);
+	void (*advance)(struct vcpu *vcpu, unsigned insn_len);
 	bool (*shadow_get)(const struct vcpu *vcpu);
 	void (*shadow_clear)(struct vcpu *vcpu);
 	bool (*irq_allowed)(const struct vcpu *vcpu); // IF = 1 and no shadow and no event waiting

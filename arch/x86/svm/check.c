@@ -36,7 +36,6 @@ static const struct entry_section sections[] = {
 };
 
 #define EVENT_TYPE (SVM_EVENT_TYPE_MASK << SVM_EVENT_TYPE_SHIFT)
-#define ATTRIB_L BIT64(9) // the descriptor's bits 55:52 are 11:8 here
 #define ATTRIB_DB BIT64(10)
 enum fact {
 	NO_FACT, SVME, LME, CD, NW, PE, PG, WP, PAE, CET, CODE64, DB, EVENT_IS_1, EVENT_IS_4, EVENT_HIGH, EXCEPTION,
@@ -56,7 +55,7 @@ static const struct entry_fact facts[FACT_COUNT] = {
 	ONE(WP, CR0, CR0_WP)
 	ONE(PAE, CR4, CR4_PAE)
 	ONE(CET, CR4, CR4_CET)
-	ONE(CODE64, CS_ATTRIB, ATTRIB_L)
+	ONE(CODE64, CS_ATTRIB, SVM_ATTRIB_L)
 	ONE(DB, CS_ATTRIB, ATTRIB_DB)
 	EVENT_IS(EVENT_IS_1, 1)
 	EVENT_IS(EVENT_IS_4, SVM_EVENT_SOFT)

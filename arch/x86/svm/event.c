@@ -12,9 +12,14 @@ static __cold __attribute__((noinline)) void advance_rest(struct vcpu *vcpu, str
 	if ((v->rflags & RFLAGS_TF) != 0 && !svm_of(vcpu)->stepping) guest_trap_step(vcpu);
 }
 
-void svm_advance(struct vcpu *vcpu, uint8_t insn_len) {
+// Outside 64-bit code EIP wraps (APM vol. 1, 2.2.4 "Instruction Pointer"); inside, the carry goes on.
+static void advance_carry(struct vmcb *v) {
+	if ((v->efer & EFER_LMA) != 0 && (v->cs.attrib & SVM_ATTRIB_L) != 0) v->rip_high++;
+}
+
+void svm_advance(struct vcpu *vcpu, unsigned insn_len) {
 	struct vmcb *v = vmcb_of(vcpu);
-	v->rip += insn_len;
+	if (unlikely(__builtin_add_overflow(v->eip, insn_len, &v->eip))) advance_carry(v);
 	if (unlikely((v->interrupt_shadow & SVM_SHADOW) != 0 || (v->rflags & (RFLAGS_TF | RFLAGS_RF)) != 0))
 		advance_rest(vcpu, v);
 }
@@ -68,14 +73,18 @@ void svm_irq_window(struct vcpu *vcpu, bool on) {
 }
 
 // While the mask stands the IRET intercept is the window; when only an IRET or a shadow has to complete, one
-// single step is.
+// single step is. Behind another event it is an interrupt of our own, pending at VMRUN (svm_prepare): a step's flags
+// would be in the event's frame. A CPU that does not see it at once (docs/QUIRKS.md) sees the end of the handler.
 void svm_nmi_window(struct vcpu *vcpu, bool on) {
 	struct svm_vcpu *svm = svm_of(vcpu);
 	if (!on || svm->nmi_masked) return;
-	if (svm_event_waiting(vcpu)) // its frame would hold the step's flags: the end of its handler will do
+	if (svm_event_waiting(vcpu)) {
 		svm->vmcb->intercept_misc1 |= SVM_ICPT1_IRET;
-	else
+		svm->exit_soon = true;
+		svm->asid_generation = TLBID_GENERATION_NONE; // so that the entry asks
+	} else {
 		step_start(svm);
+	}
 }
 
 // A CPU that does not load the shadow back at VMRUN has lost it when a second interrupt of the host comes before the

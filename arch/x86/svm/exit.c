@@ -3,10 +3,19 @@
 // kind that needs nothing but its name costs one table look-up.
 #include "arch/x86/cpu/insn.h"
 #include "arch/x86/cpu/percpu.h"
+#include "arch/x86/cpu/trap.h"
 #include "arch/x86/guest/event.h"
 #include "arch/x86/svm/insn.h"
 #include "arch/x86/svm/svm.h"
+#include "drivers/host/apic.h"
 #include "kernel/run.h"
+
+// The kick is not taken before VMRUN, and its handler has what waits looked at again.
+void svm_prepare(struct svm_vcpu *svm, struct asid_pool *pool) {
+	svm_asid_take(svm, pool);
+	if (svm->exit_soon) apic_ipi_self(HOST_VEC_KICK);
+	svm->exit_soon = false;
+}
 
 void svm_vcpu_enter(struct vcpu *vcpu) {
 	struct arch_vcpu *arch = vcpu->arch;
@@ -14,7 +23,7 @@ void svm_vcpu_enter(struct vcpu *vcpu) {
 	struct svm_vcpu *svm = arch->vendor;
 	const struct cpu *cpu = this_cpu();
 	struct asid_pool *pool = &svm_asid_pool[cpu->id];
-	if (unlikely(svm->asid_generation != pool->ids.generation)) svm_asid_take(svm, pool);
+	if (unlikely(svm->asid_generation != pool->ids.generation)) svm_prepare(svm, pool);
 	v->rax = arch->gpr[GPR_RAX];
 	// From here to VMRUN nothing is taken: GIF = 0 holds interrupts, NMIs and INIT. What set a request before
 	// is seen by the test; what comes after pends and exits the guest at once (IF = 1 under V_INTR_MASKING).

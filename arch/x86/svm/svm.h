@@ -30,6 +30,7 @@ struct svm_vcpu {
 	bool nmi_masked;
 	bool iret_wait;       // the IRET at iret_rip exited and has not been seen complete
 	bool stepping;        // RFLAGS.TF is ours: one instruction, to see it complete
+	bool exit_soon;       // the next entry only delivers its event
 	uint64_t guest_flags; // what the guest has in RFLAGS.TF and RF meanwhile
 	uint64_t iret_rip;
 	uint64_t shadow_rip; // where the guest was in an interrupt shadow when an interrupt of the host came last
@@ -74,11 +75,13 @@ __cold void svm_entry_stress(struct vcpu *vcpu, struct entry_stress *stress, uns
 // when it takes a full decode.
 uint8_t svm_insn_length(struct vcpu *vcpu, uint64_t code);
 // exit.c
+// What an entry without an ASID of this CPU needs first; interrupts off.
+__cold void svm_prepare(struct svm_vcpu *svm, struct asid_pool *pool);
 void svm_vcpu_enter(struct vcpu *vcpu);
 void svm_exit(struct arch_vcpu *arch);
 noreturn void svm_enter(struct arch_vcpu *arch, uint64_t stack_top);
 // event.c
-void svm_advance(struct vcpu *vcpu, uint8_t insn_len);
+void svm_advance(struct vcpu *vcpu, unsigned insn_len);
 bool svm_irq_allowed(const struct vcpu *vcpu);
 bool svm_nmi_allowed(const struct vcpu *vcpu);
 bool svm_event_waiting(const struct vcpu *vcpu);

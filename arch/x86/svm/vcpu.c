@@ -77,7 +77,7 @@ void svm_vcpu_reset(struct vcpu *vcpu) {
 	struct svm_vcpu *svm = svm_of(vcpu);
 	memset(svm->vmcb, 0, sizeof *svm->vmcb);
 	svm->asid_generation = TLBID_GENERATION_NONE;
-	svm->nmi_masked = svm->iret_wait = svm->stepping = false;
+	svm->nmi_masked = svm->iret_wait = svm->stepping = svm->exit_soon = false;
 	svm->shadow_rip = UINT64_MAX; // no instruction is there
 	controls_set(vcpu, svm->vmcb);
 }

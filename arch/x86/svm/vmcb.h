@@ -12,6 +12,8 @@ struct vmcb_seg {
 	uint64_t base;
 };
 
+#define SVM_ATTRIB_L BIT32(9) // the descriptor's bits 55:52 are 11:8 of vmcb_seg.attrib
+
 struct vmcb {
 	// ---- control area ----
 	uint16_t intercept_cr_read, intercept_cr_write;
@@ -51,7 +53,13 @@ struct vmcb {
 	uint32_t reserved_4cc;
 	uint64_t efer; // 0x4d0
 	uint8_t reserved_4d8[0x548 - 0x4d8];
-	uint64_t cr4, cr3, cr0, dr7, dr6, rflags, rip; // 0x548..
+	uint64_t cr4, cr3, cr0, dr7, dr6, rflags; // 0x548..
+	union {
+		uint64_t rip;
+		struct {
+			uint32_t eip, rip_high;
+		};
+	};
 	uint8_t reserved_580[0x5d8 - 0x580];
 	uint64_t rsp; // 0x5d8
 	uint64_t s_cet, ssp, isst_addr;

@@ -22,7 +22,7 @@ static __cold uint64_t wrapped(const struct vmx_vcpu *vmx, uint64_t rip) {
 }
 
 // In an exit's handler, so the VMCS is current.
-void vmx_advance(struct vcpu *vcpu, uint8_t insn_len) {
+void vmx_advance(struct vcpu *vcpu, unsigned insn_len) {
 	uint64_t rip = vmcs_readn(VMCS_GUEST_RIP), next = rip + insn_len;
 	if (unlikely((rip ^ next) >> 32 != 0)) next = wrapped(vmx_of(vcpu), next);
 	vmcs_writen(VMCS_GUEST_RIP, next);

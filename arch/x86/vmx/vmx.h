@@ -167,7 +167,7 @@ __cold uint64_t vmx_entry_try(uint64_t launched);
 extern const unsigned char vmx_entry_try_exit[];
 extern const unsigned char vmx_exit_entry[], vmx_window_start[], vmx_window_end[], vmx_window_cancel[];
 // event.c
-void vmx_advance(struct vcpu *vcpu, uint8_t insn_len);
+void vmx_advance(struct vcpu *vcpu, unsigned insn_len);
 __cold bool vmx_shadow_get(const struct vcpu *vcpu);
 __cold void vmx_shadow_clear(struct vcpu *vcpu);
 bool vmx_irq_allowed(const struct vcpu *vcpu);

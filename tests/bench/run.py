@@ -25,7 +25,7 @@ GRUB_LOADS_AT = 0x1000000  # pref_address
 CMDLINE = "console=ttyS0 quiet nokaslr bulkhead.run=true"
 COLUMNS = {"qemu-epyc": "QEMU, SVM", "bochs-ryzen": "Bochs, SVM", "bochs-haswell": "Bochs, VMX"}
 BARE = {"qemu-epyc": "bare-qemu", "bochs-ryzen": "bare-ryzen", "bochs-haswell": "bare-haswell"}
-# Where hardware delivers, a guest's STI; HLT may sleep for ever on Bochs (docs/QUIRKS.md); BENCH.md has what it saves.
+# Where hardware delivers, Bochs may lose the interrupt that STI; HLT waits for (docs/QUIRKS.md).
 OPTIONS = {"bochs-haswell": "off=tpr-shadow"}
 SECONDS = 180
 ROUNDS = 1000  # tests/bench/guest/bench.c

@@ -41,6 +41,17 @@ def test_guest_without(platform, features, named, guest):
     assert judge(guest, platform, outcome) is None
 
 
+@pytest.mark.parametrize("options, held", [("", False), ("off=virtual-interrupts", True)], ids=["on", "off"])
+def test_bochs_delivers_what_if_holds_back(options, held):
+    """The row of docs/QUIRKS.md: the hardware that delivers is at fault, and without it nothing comes with IF = 0."""
+    guest, platform = next(g for g in GUESTS if g.name == "irq_window"), PLATFORMS["bochs-haswell"]
+    outcome = boot(guest, platform, options=options)
+    assert judge(guest, platform, outcome) is None
+    flags = re.search(r"NOTE, .*came in, flags (\w+)", outcome.serial)
+    assert (flags is None) == held, outcome.serial[-2000:]
+    assert held or int(flags[1], 16) & 0x200 == 0
+
+
 # ---- without unrestricted guest: CR0.PE and PG of a guest are always 1 -----------------------------------------------
 
 UNPAGED = [("bochs-lynnfield", ""), ("bochs-haswell", "off=unrestricted")]

@@ -94,5 +94,6 @@ void vmx_dump(const struct vcpu *vcpu) {
 		          dump_fields[i + 1].name, (unsigned long long)value[1]);
 	}
 	vmx_entry_state_read(&state);
+	state.v[VMX_V_VTPR] = vlapic_cr8_read(vcpu->arch->lapic);
 	entry_report(broken, vmx_entry_check(&state, broken));
 }

@@ -15,6 +15,8 @@ noreturn void run_cpu(void);
 __must_check int run_vm_start(struct vm *vm);
 // The vCPU that is loaded here ended: whose turn is it now?
 void run_vcpu_gone(struct vcpu *vcpu);
+// The vCPU that is loaded here waits in a loop: another's turn, if one waits for this CPU.
+void run_yield(void);
 // For vcpu_request: a vCPU that is not the one loaded here got a request.
 void run_notify(struct vcpu *vcpu);
 // From the backend after every handled exit, on the CPU's empty stack, interrupts off.

@@ -134,9 +134,22 @@ void run_reschedule(struct cpu *cpu, struct run *run) {
 	run->resched = false;
 	struct sched_entity *e = sched_pick(cpu->id, clock_now_ns(), &until);
 	timer_set(run, &run->slice, until == SCHED_NEVER ? TIMER_NEVER : clock_ns_to_tsc(until));
-	if (e == NULL) return;
+	if (e == NULL) {
+		if (cpu->vcpu == NULL || cpu->vcpu->entity.state != SCHED_THROTTLED) return;
+		arch_vcpu_save(cpu->vcpu); // it would run on
+		cpu->vcpu = NULL;
+		cpu_attention(cpu);
+		return;
+	}
 	struct vcpu *next = container_of(e, struct vcpu, entity);
+	next->shares_cpu = until != SCHED_NEVER;
 	if (next != cpu->vcpu) switch_to(cpu, run, next);
+}
+
+void run_yield(void) {
+	sched_give_way(this_cpu()->id, clock_now_ns());
+	this_run()->resched = true;
+	cpu_attention(this_cpu());
 }
 
 void run_wake(struct vcpu *vcpu) {
@@ -213,7 +226,7 @@ void run_cpu_init(void) {
 
 void run_vcpu_gone(struct vcpu *vcpu) {
 	struct run *run = this_run();
-	sched_block(&vcpu->entity, clock_now_ns());
+	sched_remove(&vcpu->entity, clock_now_ns());
 	this_cpu()->vcpu = NULL;
 	run->resched = run->attention = true;
 }
@@ -230,7 +243,7 @@ static void start_here(void *arg) {
 
 int run_vm_start(struct vm *vm) {
 	struct vcpu *vcpu = vm->vcpu[0];
-	const struct sched_params params = {.cpus = vm->config->cpus[0]};
+	const struct sched_params params = {.cpus = vm->config->cpus[0], .weight = 100};
 	int err = sched_add(&vcpu->entity, &params, smp_online_mask());
 	if (err < 0) return err;
 	vcpu->scheduled = true;

@@ -11,6 +11,7 @@ KERNEL_C := \
 	kernel/lib/source.c \
 	kernel/lib/elf.c \
 	kernel/lib/lock.c \
+	kernel/lib/heap.c \
 	boot/memmap.c \
 	boot/mb2/mb2.c \
 	arch/x86/cpu/features.c \

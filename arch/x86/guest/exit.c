@@ -15,6 +15,7 @@
 #include "arch/x86/guest/pio.h"
 #include "arch/x86/guest/task.h"
 #include "kernel/lib/panic.h"
+#include "kernel/run.h"
 #include "kernel/vintc.h"
 
 _Static_assert(EXIT_KINDS <= VCPU_EXIT_KINDS, "statistics have a slot for every kind");
@@ -63,6 +64,10 @@ const char *exit_kind_name(enum exit_kind kind) { return kind < EXIT_KINDS ? kin
 
 static void on_nothing(struct vcpu *vcpu __unused_arg, const struct exit *exit __unused_arg) {}
 static void on_skip(struct vcpu *vcpu, const struct exit *exit) { guest_skip(vcpu, exit); }
+static void on_pause(struct vcpu *vcpu, const struct exit *exit) {
+	guest_skip(vcpu, exit);
+	run_yield();
+}
 static void on_undefined(struct vcpu *vcpu, const struct exit *exit __unused_arg) { guest_ud(vcpu); }
 static void on_gp(struct vcpu *vcpu, const struct exit *exit __unused_arg) { guest_gp(vcpu); }
 
@@ -185,7 +190,7 @@ static handler_fn *const handler[EXIT_KINDS] = {
     [EXIT_INVLPG] = on_unknown,
     [EXIT_RDTSC] = on_unknown,
     [EXIT_RDPMC] = on_gp, // no performance counters are offered
-    [EXIT_PAUSE] = on_skip,
+    [EXIT_PAUSE] = on_pause,
     [EXIT_MONITOR] = on_undefined, // not offered in CPUID
     [EXIT_MWAIT] = on_undefined,
     [EXIT_IRET] = on_iret,

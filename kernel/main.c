@@ -222,7 +222,7 @@ static void build_vms(void) {
 		         (unsigned)((memory_own_bytes() - own_bytes) / KIB),
 		         (unsigned)(vm->nested.pt.tables + vm->window.pt.tables) * (unsigned)(PAGE_BYTES / KIB));
 	}
-	if (stress_start(vm_get(0), &option) < 0) refuse("no memory for the stress option");
+	if (stress_start(vm_get(0), &option) < 0) refuse("the stress option cannot be had");
 }
 
 static void start_vms(void) {

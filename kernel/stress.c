@@ -104,15 +104,21 @@ int stress_start(const struct vm *vm, const struct option *option) {
 		run_steps_set(fault_enter, run_rest);
 		return 0;
 	}
+	int err = 0;
 	if (option->stress_entry != 0) {
 		run_steps_set(entry_enter, run_rest);
-		return arch_entry_stress_start(option->stress_entry_seed, option->stress_entry);
+		err = arch_entry_stress_start(option->stress_entry_seed, option->stress_entry);
+		if (err < 0) log_error("stress", "no memory");
+		return err;
 	}
 	if (option->stress_save == 0) return 0;
 	every = option->stress_save;
 	buffer_bytes = save_bytes(vm);
-	int err = memory_object(buffer_bytes, &buffer);
-	if (err < 0) return err;
+	err = memory_object(buffer_bytes, &buffer);
+	if (err < 0) {
+		log_error("stress", "no memory for %llu bytes", (unsigned long long)buffer_bytes);
+		return err;
+	}
 	run_steps_set(stress_enter, stress_rest);
 	log_info("stress", "vm \"%s\": %llu bytes of state, saved, reset and loaded every %u entries", vm->name,
 	         (unsigned long long)buffer_bytes, every);

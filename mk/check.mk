@@ -50,7 +50,7 @@ test:
 	@$(PYTHON) tests/run.py $(TEST_FLAGS)
 
 # What the suites of tests/system need.
-test-build: $(KERNEL_ELF) $(BUILD)/bulkhead-la57.elf $(EFI_APP) $(EFI_SHIM) $(BULKHEAD_CHECK) $(PROBE_ELF) guests
+test-build: $(KERNEL_ELF) $(STRESS_ELF) $(BUILD)/bulkhead-la57.elf $(EFI_APP) $(EFI_SHIM) $(BULKHEAD_CHECK) $(PROBE_ELF) guests
 	@tools/fetch-guest
 
 # The parts of `check`, each a case of tests/run.py.

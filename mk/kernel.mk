@@ -22,8 +22,13 @@ $(WARM_C:%.c=$(BUILD)/kernel/%.o): OPT = -Os
 # several do. What the compiler calls by itself, and the stack protector, stay out of it.
 LTO = -flto
 $(addprefix $(BUILD)/kernel/kernel/,lib/string.o lib/rt.o panic.o): LTO =
-KERNEL_OBJ := $(KERNEL_C:%.c=$(BUILD)/kernel/%.o) $(KERNEL_ASM:%.asm=$(BUILD)/kernel/%.asm.o)
+# The images: the shipped one, and the one with the stress options (kernel/stress.h) for the system tests.
+STRESS_C := kernel/stress.c $(addprefix arch/x86/,guest/entrystress.c svm/stress.c vmx/stress.c)
+KERNEL_ALL_OBJ := $(KERNEL_C:%.c=$(BUILD)/kernel/%.o) $(KERNEL_ASM:%.asm=$(BUILD)/kernel/%.asm.o)
+bulkhead_OBJ := $(filter-out $(STRESS_C:%.c=$(BUILD)/kernel/%.o),$(KERNEL_ALL_OBJ))
+bulkhead-stress_OBJ := $(filter-out $(BUILD)/kernel/kernel/stress_none.o,$(KERNEL_ALL_OBJ))
 KERNEL_ELF := $(BUILD)/bulkhead.elf
+STRESS_ELF := $(BUILD)/bulkhead-stress.elf
 
 $(BUILD)/kernel/%.o: %.c mk/kernel.mk
 	@mkdir -p $(@D)
@@ -54,24 +59,26 @@ KERNEL_LD := arch/x86/cpu/kernel.ld
 KERNEL_LINK = $(CC) $(KERNEL_CFLAGS) -flto=2 -flto-partition=one -Wno-maybe-uninitialized \
 	-nostdlib -static -Wl,--gc-sections \
 	-Wl,-z,max-page-size=4096 -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,--build-id=none \
-	-T $(KERNEL_LD) $(KERNEL_OBJ)
+	-T $(KERNEL_LD)
 
-$(BUILD)/gen/symbols0.o $(BUILD)/gen/symbols1.o: $(BUILD)/gen/symbols%.o: $(BUILD)/gen/symbols%.nm tools/symbols.py
+SYMBOLS0 := $(BUILD)/gen/symbols0.o
+$(BUILD)/gen/%.o: $(BUILD)/gen/%.nm tools/symbols.py
 	@$(PYTHON) tools/symbols.py $< > $(@:.o=.c)
 	@$(CC) $(KERNEL_CFLAGS) -Wno-missing-prototypes -c $(@:.o=.c) -o $@
 
-$(BUILD)/gen/symbols0.nm:
+$(SYMBOLS0:.o=.nm):
 	@mkdir -p $(@D)
 	@: > $@
 
-$(BUILD)/gen/symbols1.nm: $(BUILD)/bulkhead0.elf
+$(BUILD)/gen/bulkhead-symbols.nm $(BUILD)/gen/bulkhead-stress-symbols.nm: $(BUILD)/gen/%-symbols.nm: $(BUILD)/%0.elf
 	@nm -n $< > $@
 
-$(BUILD)/bulkhead0.elf: $(KERNEL_OBJ) $(BUILD)/gen/symbols0.o $(KERNEL_LD)
-	@echo "  LD    $@"; $(KERNEL_LINK) $(BUILD)/gen/symbols0.o -o $@
+.SECONDEXPANSION:
+$(BUILD)/bulkhead0.elf $(BUILD)/bulkhead-stress0.elf: $(BUILD)/%0.elf: $$($$*_OBJ) $(SYMBOLS0) $(KERNEL_LD)
+	@echo "  LD    $@"; $(KERNEL_LINK) $($*_OBJ) $(SYMBOLS0) -o $@
 
-$(KERNEL_ELF): $(KERNEL_OBJ) $(BUILD)/gen/symbols1.o $(KERNEL_LD)
-	@echo "  LD    $@"; $(KERNEL_LINK) $(BUILD)/gen/symbols1.o -o $@
+$(KERNEL_ELF) $(STRESS_ELF): $(BUILD)/%.elf: $$($$*_OBJ) $(BUILD)/gen/%-symbols.o $(KERNEL_LD)
+	@echo "  LD    $@"; $(KERNEL_LINK) $($*_OBJ) $(BUILD)/gen/$*-symbols.o -o $@
 
 # The same kernel entered by GRUB with 5-level paging on, for the system tests.
 $(BUILD)/kernel/boot/mb2/mb2_entry_la57.asm.o: boot/mb2/mb2_entry.asm mk/kernel.mk
@@ -79,10 +86,11 @@ $(BUILD)/kernel/boot/mb2/mb2_entry_la57.asm.o: boot/mb2/mb2_entry.asm mk/kernel.
 	@$(NASM) -f elf64 -dENTER_LA57 -I./ -w+all $< -o $@
 
 $(BUILD)/bulkhead-la57.elf: $(KERNEL_ELF) $(BUILD)/kernel/boot/mb2/mb2_entry_la57.asm.o
-	@echo "  LD    $@"; $(subst mb2_entry.asm.o,mb2_entry_la57.asm.o,$(KERNEL_LINK)) $(BUILD)/gen/symbols1.o -o $@
+	@echo "  LD    $@"; $(KERNEL_LINK) $(bulkhead_OBJ:%mb2_entry.asm.o=%mb2_entry_la57.asm.o) \
+		$(BUILD)/gen/bulkhead-symbols.o -o $@
 
 ## kernel        the hypervisor image, build/bulkhead.elf
 .PHONY: kernel
 kernel: $(KERNEL_ELF)
 
--include $(KERNEL_OBJ:.o=.d)
+-include $(KERNEL_ALL_OBJ:.o=.d)

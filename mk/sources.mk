@@ -91,7 +91,7 @@ KERNEL_C := \
 	kernel/machine.c \
 	kernel/option.c \
 	kernel/save.c \
-	kernel/stress.c \
+	kernel/stress.c kernel/stress_none.c \
 	kernel/vm.c \
 	kernel/vmend.c \
 	kernel/scrub.c \

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 KERNEL = BUILD / "bulkhead.elf"
+STRESS_KERNEL = BUILD / "bulkhead-stress.elf"  # for the options stress=...
 GRUB_I386 = pathlib.Path("/usr/lib/grub/i386-pc")
 GRUB_MODULES = ["biosdisk", "iso9660", "normal", "multiboot", "multiboot2", "linux"]
 DEBUG_EXIT = 0xF4

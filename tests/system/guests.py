@@ -110,15 +110,15 @@ def module_path(guest):
     return path
 
 
-def boot(guest, platform, options=""):
-    """Builds the disc and runs it, with `options` for the hypervisor; returns the Outcome."""
+def boot(guest, platform, options="", kernel=None):
+    """Builds the disc and runs it, with `options` for the hypervisor, or another image of it; returns the Outcome."""
     work = WORK / re.sub(r"\W+", "-", f"{guest.name}-{platform.name} {options}".strip())
     limit = guest.seconds * platform.slowness
     cmdline = f"{platform.host_word} {guest.cmdline}".strip()
     files = {guest.file.name: guest.file} | ({"module": module_path(guest)} if guest.module else {})
     if not platform.bare:
         bulkhead_iso(work.with_suffix(".iso"), config_text(guest, platform), files, f"{platform.options} {options}",
-                     BUILD / platform.kernel)
+                     kernel or BUILD / platform.kernel)
         until = f"{guest.until}|{HALTED}" if guest.until else HALTED
         return run(platform, work, iso=work.with_suffix(".iso"), timeout=limit, until=until)
     until = guest.until or (RESULT_LINE if platform.emulator == "bochs" else None)

@@ -8,7 +8,7 @@ import re
 import pytest
 
 import guests
-from emulators import BUILD, DEBUG_EXIT, PLATFORMS, Platform, bulkhead_iso, run
+from emulators import BUILD, DEBUG_EXIT, PLATFORMS, STRESS_KERNEL, Platform, bulkhead_iso, run
 
 WORK = BUILD / "entry-test"
 GUESTS = {g.name: g for g in guests.GUESTS}
@@ -73,7 +73,7 @@ def stressed(guest, platform, options):
     guest = GUESTS[guest]
     work = WORK / re.sub(r"\W+", "-", f"{guest.name}-{platform.cpu}-{options}")
     files = {guest.file.name: guest.file}
-    bulkhead_iso(work.with_suffix(".iso"), guests.config_text(guest, platform), files, options)
+    bulkhead_iso(work.with_suffix(".iso"), guests.config_text(guest, platform), files, options, STRESS_KERNEL)
     extra = GO_ON if platform.emulator == "bochs" else []
     return run(platform, work, iso=work.with_suffix(".iso"), timeout=120, until=HALTED, extra=extra).serial
 
@@ -112,7 +112,7 @@ def test_refused_entry_is_named_and_its_vm_restarted(name, rule):
     config = "\n".join(["[machine]", 'console = ["serial"]', end, "", "[[vm]]", 'name = "cpuid"', 'memory = "64M"',
                         'kernel = "cpuid.elf"', f'cmdline = "{platform.host_word}"', f"debug_exit = {DEBUG_EXIT:#x}",
                         'on_crash = "restart"', ""])
-    bulkhead_iso(work.with_suffix(".iso"), config, {"cpuid.elf": guest.file}, "stress=fault:entry")
+    bulkhead_iso(work.with_suffix(".iso"), config, {"cpuid.elf": guest.file}, "stress=fault:entry", STRESS_KERNEL)
     text = run(platform, work, iso=work.with_suffix(".iso"), timeout=60 * platform.slowness, until=HALTED).serial
     assert f"error entry: refused: {rule}\n" in text, text[-3000:]
     assert text.count("error entry: refused:") == 1, text[-3000:]

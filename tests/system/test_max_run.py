@@ -2,7 +2,7 @@
 """The option max_run_us: a guest that never leaves by itself, with interrupts off, is left all the same."""
 import pytest
 
-from emulators import BUILD, PLATFORMS, bulkhead_iso, run
+from emulators import BUILD, KERNEL, PLATFORMS, STRESS_KERNEL, bulkhead_iso, run
 
 WORK = BUILD / "max-run-test"
 # mov dx, 0x3f8; mov al, 'G'; out dx, al; mov al, 10; out dx, al; jmp $ -- with IF = 0, as it was started
@@ -17,7 +17,8 @@ def spin(platform, options, seconds=60):
     work.parent.mkdir(parents=True, exist_ok=True)
     file = WORK / "spin.bin"
     file.write_bytes(GUEST)
-    bulkhead_iso(work.with_suffix(".iso"), CONFIG, {"spin.bin": file}, options)
+    bulkhead_iso(work.with_suffix(".iso"), CONFIG, {"spin.bin": file}, options,
+                 STRESS_KERNEL if "stress=" in options else KERNEL)
     return run(PLATFORMS[platform], work, iso=work.with_suffix(".iso"), timeout=seconds, until=SAID + r"\n")
 
 

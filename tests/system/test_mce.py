@@ -6,7 +6,7 @@ import re
 import pytest
 
 import guests
-from emulators import BUILD, DEBUG_EXIT, PLATFORMS, bulkhead_iso, run
+from emulators import BUILD, DEBUG_EXIT, PLATFORMS, STRESS_KERNEL, bulkhead_iso, run
 
 WORK = BUILD / "mce-test"
 QEMU = PLATFORMS["qemu-epyc"]
@@ -51,7 +51,7 @@ def test_nmi_while_the_cpu_sleeps():
     (platform, name) for platform in ("qemu-epyc", "bochs-ryzen", "bochs-haswell") for name in ("lapic_timer", "msr_storm")])
 def test_nmis_at_any_instruction(platform, name):
     guest = next(g for g in guests.GUESTS if g.name == name)
-    outcome = guests.boot(guest, PLATFORMS[platform], "stress=fault:nmi")
+    outcome = guests.boot(guest, PLATFORMS[platform], "stress=fault:nmi", STRESS_KERNEL)
     assert re.search(r"warn cpu: cpu 0: \d+ host NMI, [3-9] since the start", outcome.serial), outcome.serial[-3000:]
     try:
         guests.judge(guest, PLATFORMS[platform], outcome)

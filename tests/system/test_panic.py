@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from emulators import BUILD, DEBUG_EXIT, PLATFORMS, bulkhead_iso, run
+from emulators import BUILD, DEBUG_EXIT, PLATFORMS, STRESS_KERNEL, bulkhead_iso, run
 
 WORK = BUILD / "panic-test"
 CONFIG = f"""[machine]
@@ -30,7 +30,7 @@ def test_fault_is_told_and_the_machine_stops(platform, kind):
     work = WORK / f"{platform}-{kind}"
     iso = work.with_suffix(".iso")
     iso.parent.mkdir(parents=True, exist_ok=True)
-    bulkhead_iso(iso, CONFIG, {"cpuid.elf": BUILD / "guest" / "cpuid.elf"}, options=f"stress=fault:{kind}")
+    bulkhead_iso(iso, CONFIG, {"cpuid.elf": BUILD / "guest" / "cpuid.elf"}, f"stress=fault:{kind}", STRESS_KERNEL)
     text = run(PLATFORMS[platform], work, iso=iso, timeout=60, until=END).serial
     headline, function = CASES[kind]
     assert re.search(headline, text), text[-3000:]

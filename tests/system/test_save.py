@@ -7,7 +7,7 @@ import pytest
 
 import guests
 import images
-from emulators import BUILD, DEBUG_EXIT, PLATFORMS, bulkhead_iso, run
+from emulators import BUILD, DEBUG_EXIT, KERNEL, PLATFORMS, STRESS_KERNEL, bulkhead_iso, run
 from images import disk, ovmf
 
 WORK = BUILD / "save-test"
@@ -27,7 +27,7 @@ CASES += [("lapic_timer", "bochs-haswell", 5), ("nmi", "bochs-haswell", 2), ("ex
 @pytest.mark.parametrize("name, platform, period", CASES)
 def test_guest(name, platform, period):
     guest, platform = GUESTS[name], PLATFORMS[platform]
-    outcome = guests.boot(guest, platform, f"stress=save:{period}")
+    outcome = guests.boot(guest, platform, f"stress=save:{period}", STRESS_KERNEL)
     assert re.search(STRESSED, outcome.serial), outcome.serial[-3000:]
     try:
         guests.judge(guest, platform, outcome)
@@ -51,7 +51,7 @@ cmdline = 'console=ttyS0 quiet bulkhead.run="cat /proc/uptime"'
 def test_linux():
     work = WORK / "linux"
     files = {name: BUILD / "guest" / name for name in ("vmlinuz", "initrd.img")}
-    bulkhead_iso(work.with_suffix(".iso"), LINUX, files, "stress=save:50")
+    bulkhead_iso(work.with_suffix(".iso"), LINUX, files, "stress=save:50", STRESS_KERNEL)
     outcome = run(QEMU, work, iso=work.with_suffix(".iso"), memory_mib=512, timeout=90, until=HALTED)
     assert re.search(STRESSED, outcome.serial), outcome.serial[-3000:]
     assert 'vm "linux" stopped: poweroff' in outcome.serial, outcome.serial[-3000:]
@@ -64,11 +64,11 @@ FLAT_CONFIG = "\n".join(["[machine]", 'console = ["serial"]', f"debug_exit = {DE
                          'name = "flat"', 'memory = "4M"', 'kernel = "flat.bin"', f"debug_exit = {DEBUG_EXIT:#x}", ""])
 
 
-def optioned(name, options, way):
+def optioned(name, options, way, kernel=STRESS_KERNEL):
     """The serial text of a stick made with `options`, booted by UEFI or by BIOS and GRUB."""
     work = WORK / f"{name}-{way}"
     config = images.write_config(WORK / name, FLAT_CONFIG, {"flat.bin": FLAT})
-    image = images.made("mkimage", config, work.with_suffix(".whole"), extra=["--options", "stress=save:7"])
+    image = images.made("mkimage", config, work.with_suffix(".whole"), kernel, extra=["--options", "stress=save:7"])
     image = images.edited(image, work.with_suffix(".img"), replace={"bulkhead/options.txt": options.encode()})
     boot = (ovmf(work) if way == "efi" else []) + disk(image)
     return run(QEMU, work, boot=[*boot, "-no-reboot"], memory_mib=512, timeout=40, until=HALTED).serial
@@ -79,6 +79,13 @@ def test_options_of_an_image_arrive(way):
     text = optioned("arrive", "stress=save:7", way)
     assert re.search(STRESSED + r".* every 7 ", text), text[-3000:]
     assert 'vm "flat" stopped: debug-exit 0' in text, text[-3000:]
+
+
+def test_shipped_image_refuses_stress_options():
+    for option in ("stress=save:7", "stress=fault:ud", "stress=entry:1,1"):
+        text = optioned("shipped", option, "grub", KERNEL)
+        assert "error stress: this image has no stress options: use bulkhead-stress.elf\n" in text, text[-3000:]
+        assert re.search(HALTED, text) and "flat\" starts" not in text, text[-3000:]
 
 
 @pytest.mark.parametrize("way", ["efi", "grub"])

@@ -3,7 +3,8 @@
 // is the option's own: the same seed tries the same.
 #include "arch/x86/guest/entrystress.h"
 
-#include "arch/x86/guest/ops.h"
+#include "arch/x86/cpu/features.h"
+#include "kernel/arch.h"
 #include "kernel/lib/log.h"
 #include "kernel/memory.h"
 
@@ -75,7 +76,7 @@ int arch_entry_stress_start(uint32_t seed, uint32_t rounds) {
 void arch_entry_stress_step(struct vcpu *vcpu) {
 	uint32_t rounds = stress.rounds < ROUNDS_A_STEP ? stress.rounds : ROUNDS_A_STEP;
 	if (rounds == 0) return;
-	ops->entry_stress(vcpu, &stress, rounds);
+	(features.svm ? svm_entry_stress : vmx_entry_stress)(vcpu, &stress, rounds);
 	stress.rounds -= rounds;
 	if (stress.rounds != 0) return;
 	for (unsigned i = 0; i < ENTRY_VERDICTS; i++)

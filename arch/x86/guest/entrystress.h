@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the backends share of stress=entry (kernel/option.h): values that are wrong or nearly right, and the book of what
-// the CPU said and where the rules of entrycheck said something else.
+// the CPU said and where the rules of entrycheck said something else. No part of the shipped image (kernel/stress.h).
 #pragma once
 
 #include "arch/x86/guest/entrycheck.h"
 #include "mm/addr.h"
+
+struct vcpu;
 
 #define SHOWN_RULES 256u // a table of rules has fewer
 struct entry_stress {
@@ -31,3 +33,8 @@ uint64_t entry_mutate(struct entry_stress *stress, uint64_t old, uint64_t other)
 void entry_judge(struct entry_stress *stress, enum entry_verdict cpu, enum entry_verdict sound,
                  const struct entry_broken *broken, unsigned count,
                  const struct entry_change change[static ENTRY_CHANGES_MAX]);
+
+// The backends' own, each in its stress.c: `rounds` entries of a state made invalid at random, each compared with what
+// the backend's rules say; the guest never runs, and the vCPU is as before.
+void svm_entry_stress(struct vcpu *vcpu, struct entry_stress *stress, unsigned rounds);
+void vmx_entry_stress(struct vcpu *vcpu, struct entry_stress *stress, unsigned rounds);

@@ -8,8 +8,6 @@
 #include "kernel/arch.h"
 #include "mm/ept/nested.h"
 
-struct entry_stress;
-
 struct vendor_ops {
 	const char *name;
 	// CPU and firmware allow it; else a line that names the missing control or the lock.
@@ -102,9 +100,6 @@ struct vendor_ops {
 	void (*flush)(struct vcpu *vcpu);
 	// Raw fields for the report.
 	void (*dump)(const struct vcpu *vcpu);
-	// stress=entry: `rounds` entries of a state made invalid at random, each compared with what the backend's rules
-	// say; the guest never runs, and the vCPU is as before.
-	void (*entry_stress)(struct vcpu *vcpu, struct entry_stress *stress, unsigned rounds);
 };
 
 extern const struct vendor_ops svm_ops, vmx_ops;

@@ -95,5 +95,4 @@ const struct vendor_ops svm_ops = {
     .tsc_offset_set = tsc_offset_set,
     .flush = svm_flush,
     .dump = svm_dump,
-    .entry_stress = svm_entry_stress,
 };

@@ -68,8 +68,6 @@ __cold void svm_dump(const struct vcpu *vcpu);
 struct svm_entry_state;
 // What a VMCB and this CPU give the checks of check.h to judge.
 __cold void svm_entry_state_read(const struct vmcb *vmcb, struct svm_entry_state *s);
-// stress.c
-__cold void svm_entry_stress(struct vcpu *vcpu, struct entry_stress *stress, unsigned rounds);
 // length.c
 // Length of the exiting instruction on a CPU that does not tell, for those whose opcode the exit code names; 0
 // when it takes a full decode.

@@ -73,5 +73,4 @@ const struct vendor_ops vmx_ops = {
     .tsc_offset_set = vmx_tsc_offset_set,
     .flush = vmx_flush,
     .dump = vmx_dump,
-    .entry_stress = vmx_entry_stress,
 };

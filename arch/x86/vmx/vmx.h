@@ -151,9 +151,6 @@ __cold void vmx_dump(const struct vcpu *vcpu);
 struct vmx_entry_state;
 // What the current VMCS and this CPU give the checks of check.h to judge.
 __cold void vmx_entry_state_read(struct vmx_entry_state *s);
-// stress.c
-struct entry_stress;
-__cold void vmx_entry_stress(struct vcpu *vcpu, struct entry_stress *stress, unsigned rounds);
 // exit.c
 void vmx_vcpu_enter(struct vcpu *vcpu);
 void vmx_exit(struct arch_vcpu *arch);

@@ -27,6 +27,7 @@ struct port {
 	struct chardev chardev;
 	struct vm *vm;
 	bool held; // the guest waits for output_ready
+	bool gone; // its VM ended for good
 	// Shared console only:
 	struct ring input;
 	uint8_t input_bytes[INPUT_BYTES];
@@ -137,13 +138,17 @@ static size_t guest_read(struct chardev *self, uint8_t *bytes, size_t count) {
 }
 
 static void focus_next(void) {
-	focus = (focus + 1) % sharing;
+	for (unsigned i = 0; i < sharing; i++) {
+		focus = (focus + 1) % sharing;
+		if (!port[focus].gone) break;
+	}
 	log_line("input goes to vm \"%s\" (Ctrl-] for the next)", port[focus].vm->name);
 }
 
 // Whole bytes to the one that has the input, as long as it has room.
 static void input_share(void) {
 	uint8_t byte;
+	if (port[focus].gone) focus_next();
 	while (ring_free(&port[focus].input) > 0 && console_read(&byte, 1) == 1) {
 		if (byte == KEY_MENU)
 			focus_next();
@@ -162,6 +167,14 @@ void console_vm_serve(struct vm *vm) {
 	}
 	if (p->chardev.input_ready != NULL && (!shared() || ring_used(&p->input) > 0))
 		p->chardev.input_ready(p->chardev.device);
+}
+
+void console_vm_gone(struct vm *vm) {
+	struct port *p = &port[vm->id];
+	lock_acquire(&lock);
+	if (p->length > 0) (void)line_show(p, true);
+	lock_release(&lock);
+	p->gone = true;
 }
 
 void console_serve(void) {

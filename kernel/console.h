@@ -15,6 +15,8 @@ struct chardev *console_chardev(struct vm *vm);
 void console_serve(void);
 // What the console wants of this VM's port (VCPU_REQ_CONSOLE): input is there, or output may go on. On its home CPU.
 void console_vm_serve(struct vm *vm);
+// The VM ended for good: what it left is shown, and the input goes elsewhere. On its home CPU.
+void console_vm_gone(struct vm *vm);
 // One bounded piece of pending output; true when more remains. For an idle CPU.
 bool console_idle(void);
 // 20 ms after the console had work while VMs run on: paints, shows a line that is not ended, and looks whether a silent

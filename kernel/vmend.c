@@ -6,6 +6,7 @@
 #include "arch/x86/cpu/percpu.h"
 #include "kernel/arch.h"
 #include "kernel/clock.h"
+#include "kernel/console.h"
 #include "kernel/lib/string.h"
 #include "kernel/machine.h"
 #include "kernel/run.h"
@@ -58,6 +59,7 @@ void vm_end_serve(struct vm *vm) {
 		return;
 	}
 	for (unsigned i = 0; i < vm->vcpu_count; i++) vm->vcpu[i]->state = VCPU_STOPPED;
+	console_vm_gone(vm);
 	run_vcpu_gone(vm->vcpu[0]);
 	machine_vm_gone();
 }

@@ -42,6 +42,15 @@ def test_without_a_terminal_it_asks_linux_and_powers_off():
     assert "\x1b" not in out
 
 
+def test_two_guests_are_asked_one_after_the_other():
+    status, out, err = run(ROOT / "examples/two-linux.toml")
+    assert status == 0, out + err
+    for name in ("left", "right"):
+        assert re.search(rf"^{name}\| Linux guest .*GNU/Linux$", out, re.M), out[-3000:]
+        assert f'bulkhead: vm "{name}" stopped: poweroff\n' in out
+    assert 'bulkhead: input goes to vm "right"' in out and "bulkhead: info smp: 2 of 2 CPUs" in out
+
+
 @pytest.mark.parametrize("way", ["poweroff", "ctrl-a x"])
 def test_with_a_terminal_the_shell_is_the_users(way):
     with open(WORK.parent / "run-terminal.log", "wb") as log:

@@ -2,7 +2,7 @@
 // The I/O bus: a sorted table of disjoint ranges. The lookup is on the exit path, so a hit of the range
 // that was hit last costs two comparisons and one indirect call; everything else is a binary search.
 // Invariants: range[0..count) is sorted by base and disjoint, every len > 0, entries at and beyond
-// count are zero (len 0 holds no access, so the cached index needs no check against count).
+// count are zero (len 0 holds no access, so the cached one needs no check against count).
 // The caller holds the VM's device lock, as kernel/vdev.h says for every device callback.
 #include "kernel/iobus.h"
 
@@ -10,7 +10,10 @@
 #include "kernel/lib/err.h"
 #include "kernel/lib/string.h"
 
-void iobus_init(struct iobus *bus) { memset(bus, 0, sizeof *bus); }
+void iobus_init(struct iobus *bus) {
+	memset(bus, 0, sizeof *bus);
+	bus->last = bus->range;
+}
 
 // Index of the first range whose base is above addr.
 static uint32_t upper_bound(const struct iobus *bus, uint64_t addr) {
@@ -36,7 +39,7 @@ int iobus_register(struct iobus *bus, uint64_t base, uint64_t len, const struct 
 	memmove(&bus->range[at + 1], &bus->range[at], (bus->count - at) * sizeof bus->range[0]);
 	bus->range[at] = (struct io_range){.base = base, .len = len, .ops = ops, .dev = dev};
 	bus->count++;
-	bus->last = at;
+	bus->last = &bus->range[at];
 	return 0;
 }
 
@@ -54,8 +57,7 @@ static const struct io_range *search(struct iobus *bus, uint64_t addr, unsigned 
 		bus->missed++;
 		return NULL;
 	}
-	bus->last = after - 1;
-	return &bus->range[after - 1];
+	return bus->last = &bus->range[after - 1];
 }
 
 // The slow paths are functions of their own so that the fast ones save no registers.

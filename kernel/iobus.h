@@ -24,7 +24,7 @@ struct io_range {
 
 struct iobus {
 	uint32_t count;
-	uint32_t last;                          // index of the last hit, a hint only
+	const struct io_range *last;            // the last hit, a hint only
 	uint64_t missed;                        // accesses nobody claimed
 	struct io_range range[IOBUS_RANGE_MAX]; // sorted by base
 };
@@ -35,11 +35,11 @@ void iobus_init(struct iobus *bus);
 __cold __must_check int iobus_register(struct iobus *bus, uint64_t base, uint64_t len,
                                        const struct io_ops *ops, void *dev);
 // The range that was hit last, when it holds the whole access; else NULL (use the functions below). For the exit
-// path, which calls its ops directly.
+// path, which calls its ops directly. addr is below 2^62.
 static inline const struct io_range *iobus_last(const struct iobus *bus, uint64_t addr, unsigned bytes) {
-	const struct io_range *r = &bus->range[bus->last];
-	uint64_t offset = addr - r->base;
-	return likely(offset < r->len && r->len - offset >= bytes) ? r : NULL;
+	const struct io_range *r = bus->last;
+	uint64_t offset = addr - r->base, rest = r->len - bytes - offset;
+	return likely((int64_t)(offset | rest) >= 0) ? r : NULL; // neither is negative
 }
 
 // False when nobody claims the whole access (the caller answers as the architecture does: all ones,

@@ -21,8 +21,7 @@ static void go_on(struct cpu *cpu, struct vcpu *vcpu) {
 	run_reschedule(cpu, this_run());
 }
 
-// Kept out of the loop, so that the common way through it saves no registers.
-static __attribute__((noinline)) void serve(struct cpu *cpu, struct vcpu *vcpu) {
+static void serve(struct cpu *cpu, struct vcpu *vcpu) {
 	uint32_t requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_ACQUIRE);
 	if ((requests & VCPU_REQ_CPU) != 0) {
 		run_serve_cpu(cpu, this_run());
@@ -68,7 +67,7 @@ void run_rest(struct vcpu *vcpu) {
 }
 
 // Until a vCPU is loaded here.
-static __attribute__((noinline)) struct vcpu *idle(struct cpu *cpu) {
+static void idle(struct cpu *cpu) {
 	struct run *run = &runs[cpu->id];
 	while (cpu->vcpu == NULL) {
 		irq_window();
@@ -80,7 +79,6 @@ static __attribute__((noinline)) struct vcpu *idle(struct cpu *cpu) {
 			irq_wait();
 		}
 	}
-	return cpu->vcpu;
 }
 
 __cold void run_poll(void) {
@@ -118,26 +116,29 @@ void run_steps_set(run_step_fn *enter, run_step_fn *rest) {
 	step_rest = rest;
 }
 
-noreturn void run_loop(void) {
+// Kept out of the loop, so that the common way through it saves no registers.
+static __attribute__((noinline)) void look(struct vcpu *vcpu) {
 	struct cpu *cpu = this_cpu();
-	struct vcpu *vcpu = cpu->vcpu;
+	if (__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) != 0)
+		serve(cpu, vcpu);
+	else if (vcpu->state != VCPU_READY)
+		step_rest(vcpu);
+	if (cpu->vcpu == NULL) idle(cpu);
+}
+
+noreturn void run_loop(void) {
 	for (;;) {
 		irq_window();
-		if (unlikely(__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) != 0)) {
-			serve(cpu, vcpu);
-		} else if (unlikely(vcpu->state != VCPU_READY)) {
-			step_rest(vcpu);
-		} else {
+		struct vcpu *vcpu = this_vcpu();
+		if (likely(vcpu_enterable(vcpu)))
 			step_enter(vcpu);
-			continue;
-		}
-		vcpu = cpu->vcpu;
-		if (unlikely(vcpu == NULL)) vcpu = idle(cpu);
+		else
+			look(vcpu);
 	}
 }
 
 noreturn void run_cpu(void) {
 	this_run()->attention = true; // what came before it looked
-	(void)idle(this_cpu());
+	idle(this_cpu());
 	run_loop();
 }

@@ -43,8 +43,8 @@ struct vcpu {
 	struct vm *vm;
 	struct arch_vcpu *arch;
 	uint32_t requests; // enum vcpu_request, atomic OR; read with interrupts off before entry
-	uint32_t id;       // index in its VM; also its APIC id
 	enum vcpu_state state;
+	uint32_t id;     // index in its VM; also its APIC id
 	bool shares_cpu; // others wait for its CPU: it leaves a loop of PAUSE (EXIT_PAUSE); looked at when loaded
 	struct sched_entity entity;
 	bool scheduled; // it has a home: entity is valid
@@ -52,6 +52,14 @@ struct vcpu {
 	struct vcpu *woken_next;
 	struct vcpu_stat stat;
 };
+
+// Nothing stands before its entry: no request, and it is ready. Both words at once.
+_Static_assert(offsetof(struct vcpu, requests) % 8 == 0 && VCPU_READY == 0 &&
+                   offsetof(struct vcpu, state) == offsetof(struct vcpu, requests) + 4,
+               "one aligned load");
+static inline bool vcpu_enterable(const struct vcpu *vcpu) {
+	return __atomic_load_n((const uint64_t *)(const void *)&vcpu->requests, __ATOMIC_RELAXED) == 0;
+}
 
 // Sets a request; its home CPU sees it soon, also when the vCPU sleeps or another one runs there. Any context.
 void vcpu_request(struct vcpu *vcpu, uint32_t requests);

@@ -49,14 +49,13 @@ static void flush(struct vcpu *v) {
 	(void)v;
 	flushes++;
 }
-static const struct vendor_ops double_ops = {.paging_get = paging_get,
-                                             .sregs_get = sregs_get,
-                                             .cr0_set = cr0_set,
-                                             .cr3_set = cr3_set,
-                                             .cr4_set = cr4_set,
-                                             .efer_set = efer_set,
-                                             .flush = flush};
-const struct vendor_ops *ops = &double_ops;
+struct vendor_ops ops[1] = {{.paging_get = paging_get,
+                             .sregs_get = sregs_get,
+                             .cr0_set = cr0_set,
+                             .cr3_set = cr3_set,
+                             .cr4_set = cr4_set,
+                             .efer_set = efer_set,
+                             .flush = flush}};
 
 uint64_t clock_tsc_khz(void) { return 1000000; }
 void guest_exception(struct vcpu *v, uint8_t vector) {

@@ -79,7 +79,7 @@ static void apic_sync(struct vcpu *vcpu) {
 	(void)vcpu;
 	rig->syncs++;
 }
-static const struct vendor_ops double_ops = {
+struct vendor_ops ops[1] = {{
     .paging_get = paging_get,
     .rflags_get = rflags_get,
     .rip_get = rip_get,
@@ -93,8 +93,7 @@ static const struct vendor_ops double_ops = {
     .nmi_window = nmi_window,
     .inject = inject,
     .apic_sync = apic_sync,
-};
-const struct vendor_ops *ops = &double_ops;
+}};
 
 void vcpu_request(struct vcpu *vcpu, uint32_t requests) { vcpu->requests |= requests; }
 void vm_stop_reason(struct vm *vm, enum vm_end how, uint32_t code, const char *format, ...) {

@@ -13,7 +13,7 @@ struct cpu_features features;
 
 // ---- neighbours --------------------------------------------------------------------------------------------------
 
-static const struct vendor_ops table = {
+struct vendor_ops ops[1] = {{
     .vcpu_reset = svm_vcpu_reset,
     .sregs_set = svm_sregs_set,
     .rip_set = svm_rip_set,
@@ -21,8 +21,7 @@ static const struct vendor_ops table = {
     .dr6_set = svm_dr6_set,
     .dr7_set = svm_dr7_set,
     .msr_set = svm_msr_set,
-};
-const struct vendor_ops *ops = &table;
+}};
 
 int memory_pool_pages(uint64_t pages, hpa_t *first) {
 	(void)pages;

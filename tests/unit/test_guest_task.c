@@ -86,7 +86,7 @@ static void blocking_set(struct vcpu *v, uint8_t blocking) {
 	(void)v;
 	cpu.blocking = blocking;
 }
-static const struct vendor_ops double_ops = {
+struct vendor_ops ops[1] = {{
     .sregs_get = sregs_get,
     .seg_get = seg_get,
     .seg_set = seg_set,
@@ -104,8 +104,7 @@ static const struct vendor_ops double_ops = {
     .dr7_set = dr7_set,
     .blocking_get = blocking_get,
     .blocking_set = blocking_set,
-};
-const struct vendor_ops *ops = &double_ops;
+}};
 
 static void raise(uint8_t vector, uint32_t error) {
 	assert_int_equal(raised, NONE);

@@ -21,8 +21,7 @@ static void get_seg(const struct vcpu *vcpu, enum guest_seg seg, struct guest_se
 	assert_int_equal(seg, SEG_CS);
 	*out = cs;
 }
-static const struct vendor_ops double_ops = {.rip_get = get_rip, .seg_get = get_seg};
-const struct vendor_ops *ops = &double_ops;
+struct vendor_ops ops[1] = {{.rip_get = get_rip, .seg_get = get_seg}};
 
 struct rig {
 	struct rng rng;

@@ -29,10 +29,11 @@ static jmp_buf back;
 
 // ---- neighbours --------------------------------------------------------------------------------------------------
 
-void guest_exit(struct vcpu *v, struct exit *exit) {
+static void see(struct vcpu *v, const struct exit *exit) {
 	assert_ptr_equal(v, &vcpu);
 	seen = *exit;
 }
+exit_handler_fn *const exit_handler[EXIT_KINDS] = {[0 ... EXIT_KINDS - 1] = see};
 noreturn void run_loop(void) { longjmp(back, 1); }
 noreturn void svm_enter(struct arch_vcpu *a, uint64_t stack_top) {
 	(void)a;

@@ -32,6 +32,13 @@ static inline struct cpu *this_cpu(void) {
 	return cpu;
 }
 
+// Its loaded vCPU. Read anew each time, so that no register is kept for it.
+static inline struct vcpu *this_vcpu(void) {
+	struct vcpu *vcpu;
+	__asm__ volatile("movq %%gs:%c1, %0" : "=r"(vcpu) : "i"(offsetof(struct cpu, vcpu)));
+	return vcpu;
+}
+
 // The area of CPU `id`, or NULL.
 struct cpu *cpu_get(uint32_t id);
 // Sets up GDT, TSS, IDT, GS base, control registers and FPU of the CPU it runs on. `stack_top` and the

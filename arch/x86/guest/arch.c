@@ -21,7 +21,7 @@
 #include "kernel/memory.h"
 #include "kernel/vintc.h"
 
-const struct vendor_ops *ops;
+struct vendor_ops ops[1];
 
 static __cold void log_features_off(uint64_t mask) {
 	char names[LOG_LINE_BYTES];
@@ -37,7 +37,7 @@ int arch_init(uint64_t features_off, struct arch_why *why) {
 	}
 	feature_off_set(features_off);
 	log_features_off(features_off);
-	ops = features.svm ? &svm_ops : &vmx_ops;
+	*ops = features.svm ? svm_ops : vmx_ops;
 	int err = ops->probe(why);
 	return err < 0 ? err : arch_cpu_enable(why);
 }

@@ -224,7 +224,7 @@ static uint32_t xsave_bytes_now(const struct vcpu *vcpu, bool compacted) {
 	return bytes;
 }
 
-static bool osxsave(const struct vcpu *vcpu) {
+static __attribute__((noinline)) bool osxsave(const struct vcpu *vcpu) {
 	struct guest_paging p;
 	ops->paging_get(vcpu, &p);
 	return (p.cr4 & CR4_OSXSAVE) != 0;

@@ -162,9 +162,7 @@ static __cold void on_misconfig(struct vcpu *vcpu, const struct exit *exit) {
 	               (unsigned long long)exit->fault.gpa);
 }
 
-typedef void handler_fn(struct vcpu *vcpu, const struct exit *exit);
-
-static handler_fn *const handler[EXIT_KINDS] = {
+exit_handler_fn *const exit_handler[EXIT_KINDS] = {
     [EXIT_CPUID] = cpuid_exit,
     [EXIT_RDMSR] = msr_read_exit,
     [EXIT_WRMSR] = msr_write_exit,
@@ -203,8 +201,3 @@ static handler_fn *const handler[EXIT_KINDS] = {
     [EXIT_NOT_ENABLED] = on_unknown,
     [EXIT_UNKNOWN] = on_unknown,
 };
-
-void guest_exit(struct vcpu *vcpu, struct exit *exit) {
-	vcpu->stat.exits[exit->kind]++;
-	handler[exit->kind](vcpu, exit);
-}

@@ -4,8 +4,7 @@
 #pragma once
 
 #include "arch/x86/guest/state.h"
-
-struct vcpu;
+#include "kernel/vcpu.h"
 
 enum exit_kind {
 	EXIT_CPUID,
@@ -69,7 +68,7 @@ struct exit {
 		struct {
 			uint16_t port;
 			uint8_t bytes; // 1, 2, 4
-			bool in, string, rep;
+			bool in, string;
 		} pio;
 		struct {
 			uint64_t gpa;
@@ -99,4 +98,10 @@ struct exit {
 };
 
 // Handles one exit; afterwards the caller goes back to the run loop.
-void guest_exit(struct vcpu *vcpu, struct exit *exit);
+typedef void exit_handler_fn(struct vcpu *vcpu, const struct exit *exit);
+extern exit_handler_fn *const exit_handler[EXIT_KINDS];
+static inline void guest_exit(struct vcpu *vcpu, const struct exit *exit) {
+	enum exit_kind kind = exit->kind;
+	vcpu->stat.exits[kind]++;
+	exit_handler[kind](vcpu, exit);
+}

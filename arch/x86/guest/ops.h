@@ -103,5 +103,5 @@ struct vendor_ops {
 };
 
 extern const struct vendor_ops svm_ops, vmx_ops;
-// The chosen one; set by arch_init.
-extern const struct vendor_ops *ops;
+// The chosen one, copied by arch_init: a call through it is one instruction.
+extern struct vendor_ops ops[1];

@@ -27,31 +27,37 @@ void pio_write(struct vcpu *vcpu, uint16_t port, unsigned bytes, uint32_t value)
 }
 
 // A 32-bit result clears the upper half of RAX, smaller ones leave the rest (SDM vol. 1, 3.4.1.1).
-static void rax_merge(struct vcpu *vcpu, unsigned bytes, uint64_t value) {
-	static const uint64_t keep[5] = {0, ~UINT64_C(0xff), ~UINT64_C(0xffff), 0, 0};
-	uint64_t *rax = &vcpu->arch->gpr[GPR_RAX];
-	*rax = (*rax & keep[bytes]) | (value & ~keep[bytes] & UINT32_MAX);
+static void rax_merge(uint64_t *rax, unsigned bytes, uint64_t value) {
+	if (likely(bytes == 1))
+		*rax = (*rax & ~UINT64_C(0xff)) | (uint8_t)value;
+	else if (bytes == 2)
+		*rax = (*rax & ~UINT64_C(0xffff)) | (uint16_t)value;
+	else
+		*rax = (uint32_t)value;
 }
 
-// What a device asks of its VM (a reset, say) is done in the run loop, so it comes after the instruction anyway.
+// What a device asks of its VM (a reset, say) is done in the run loop, so it comes after the instruction anyway, and
+// moving on first keeps less over the device's call.
 void pio_exit(struct vcpu *vcpu, const struct exit *exit) {
 	if (unlikely(exit->pio.string)) {
 		guest_emulate(vcpu);
 		return;
 	}
+	static const uint32_t mask[5] = {0, UINT8_MAX, UINT16_MAX, 0, UINT32_MAX};
+	ops->advance(vcpu, exit->insn_len);
 	uint16_t port = exit->pio.port;
 	unsigned bytes = exit->pio.bytes;
+	uint64_t *rax = &vcpu->arch->gpr[GPR_RAX];
 	const struct io_range *r = iobus_last(&vcpu->vm->pio, port, bytes);
 	if (exit->pio.in) {
-		rax_merge(vcpu, bytes,
+		rax_merge(rax, bytes,
 		          likely(r != NULL) ? r->ops->read(r->dev, port - r->base, bytes)
 		                            : pio_read(vcpu, port, bytes));
 	} else {
-		uint64_t value = trunc_bytes(vcpu->arch->gpr[GPR_RAX], bytes);
+		uint32_t value = (uint32_t)*rax & mask[bytes];
 		if (likely(r != NULL))
 			r->ops->write(r->dev, port - r->base, bytes, value);
 		else
-			pio_write(vcpu, port, bytes, (uint32_t)value);
+			pio_write(vcpu, port, bytes, value);
 	}
-	ops->advance(vcpu, exit->insn_len);
 }

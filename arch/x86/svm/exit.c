@@ -79,7 +79,6 @@ static void decode_pio(const struct vmcb *v, struct exit *x) {
 	x->pio.bytes = (uint8_t)(info >> SVM_IOIO_SIZE_SHIFT & 7);
 	x->pio.in = (info & SVM_IOIO_IN) != 0;
 	x->pio.string = (info & SVM_IOIO_STRING) != 0;
-	x->pio.rep = (info & SVM_IOIO_REP) != 0;
 	x->insn_len = (uint8_t)(v->exit_info2 - v->rip); // EXITINFO2 = next RIP, on every CPU
 }
 

@@ -59,7 +59,7 @@ enum exit_need {
 	ROW(VMXON, VIRT_INSN, 0) \
 	ROW(CR_ACCESS, CR_ACCESS, NEED_LENGTH | NEED_DECODE) \
 	ROW(DR_ACCESS, DR_ACCESS, NEED_LENGTH | NEED_DECODE) \
-	ROW(IO, PIO, NEED_LENGTH | NEED_DECODE) \
+	ROW(IO, PIO, NEED_LENGTH) \
 	ROW(RDMSR, RDMSR, NEED_LENGTH) \
 	ROW(WRMSR, WRMSR, NEED_LENGTH) \
 	ROW(ENTRY_GUEST_STATE, ENTRY_FAILED, 0) \
@@ -130,10 +130,7 @@ static void decode_pio(struct exit *x) {
 	x->pio.port = (uint16_t)(q >> VMX_IO_PORT_SHIFT);
 	x->pio.bytes = (uint8_t)((q & VMX_IO_SIZE_MASK) + 1);
 	x->pio.in = (q & VMX_IO_IN) != 0;
-	x->pio.string = x->pio.rep = false;
-	if (likely((q & (VMX_IO_STRING | VMX_IO_REP)) == 0)) return;
 	x->pio.string = (q & VMX_IO_STRING) != 0;
-	x->pio.rep = (q & VMX_IO_REP) != 0;
 }
 
 // The IRET that ended NMI blocking faulted: the blocking was not over (32.7.1.2).
@@ -207,7 +204,7 @@ static __cold void decode_exception(struct vcpu *vcpu, struct exit *x) {
 	if (vector == VEC_DB) vmx_debug_exit(vcpu, info);
 }
 
-static __attribute__((noinline)) void decode_other(struct vcpu *vcpu, uint32_t reason, struct exit *x) {
+static void decode_other(struct vcpu *vcpu, uint32_t reason, struct exit *x) {
 	switch (reason) {
 	case VMX_REASON_EPT_VIOLATION: decode_nested_fault(x); break;
 	case VMX_REASON_APIC_ACCESS:
@@ -221,11 +218,17 @@ static __attribute__((noinline)) void decode_other(struct vcpu *vcpu, uint32_t r
 	}
 }
 
-static void decode(struct vcpu *vcpu, uint32_t reason, struct exit *x) {
-	if (likely(reason == VMX_REASON_IO))
-		decode_pio(x);
-	else
-		decode_other(vcpu, reason, x);
+static noreturn void handle(struct vcpu *vcpu, const struct exit *x) {
+	guest_exit(vcpu, x);
+	run_loop();
+}
+
+// Of its own, so that the common exits save no registers.
+static noreturn __attribute__((noinline)) void decode_handle(struct vcpu *vcpu, uint32_t reason, uint8_t need,
+                                                             struct exit *x) {
+	if ((need & NEED_DECODE) != 0) decode_other(vcpu, reason, x);
+	if ((need & NEED_VECTORING) != 0) vmx_event_requeue(vcpu);
+	handle(vcpu, x);
 }
 
 void vmx_exit(struct arch_vcpu *arch) {
@@ -234,20 +237,23 @@ void vmx_exit(struct arch_vcpu *arch) {
 	struct exit *x = &vmx->exit;
 	uint32_t reason = vmcs_read32(VMCS_EXIT_REASON);
 	x->reason = reason;
-	x->insn_len = 0;
 	if (likely(reason < array_count(row))) {
 		const struct exit_row *r = &row[reason];
+		uint8_t need = r->need;
 		arch->launched = 1;
 		vmx->event_waiting = false; // the entry took it
 		x->kind = (enum exit_kind)r->kind;
-		if ((r->need & NEED_LENGTH) != 0) x->insn_len = (uint8_t)vmcs_read32(VMCS_EXIT_INSN_LEN);
-		if ((r->need & NEED_DECODE) != 0) decode(vcpu, reason, x);
-		if (unlikely((r->need & NEED_VECTORING) != 0)) vmx_event_requeue(vcpu);
+		x->insn_len = 0;
+		if ((need & NEED_LENGTH) != 0) x->insn_len = (uint8_t)vmcs_read32(VMCS_EXIT_INSN_LEN);
+		if (reason == VMX_REASON_IO)
+			decode_pio(x);
+		else if ((need & (NEED_DECODE | NEED_VECTORING)) != 0)
+			decode_handle(vcpu, reason, need, x);
 	} else {
 		x->kind = (reason & VMX_REASON_ENTRY_FAILED) != 0 ? EXIT_ENTRY_FAILED : EXIT_UNKNOWN;
+		x->insn_len = 0;
 	}
-	guest_exit(vcpu, x);
-	run_loop();
+	handle(vcpu, x);
 }
 
 // VMLAUNCH or VMRESUME itself failed: a control or host field is wrong, or the launch state (26.1, 26.2).
@@ -257,8 +263,7 @@ void vmx_enter_failed(struct arch_vcpu *arch, uint64_t rflags) {
 	log_error("vmx", "%s failed: %s %llu", arch->launched != 0 ? "VMRESUME" : "VMLAUNCH",
 	          known ? "VM-instruction error" : "no current VMCS", (unsigned long long)error);
 	struct exit x = {.kind = EXIT_ENTRY_FAILED, .reason = error};
-	guest_exit(arch->vcpu, &x);
-	run_loop();
+	handle(arch->vcpu, &x);
 }
 
 // A request came, or an NMI, between the last look and the entry.

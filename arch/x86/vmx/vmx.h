@@ -59,6 +59,7 @@ struct vmx_msr_lists {
 };
 
 struct vmx_vcpu {
+	struct exit exit;         // the one being handled
 	uint64_t vpid_generation; // of the CPU's pool when the VPID was taken
 	uint64_t nested_flushed;  // nested_generation at the last INVEPT on that CPU
 	uint64_t tsc_offset;
@@ -78,7 +79,6 @@ struct vmx_vcpu {
 	uint64_t efer;                   // the guest's; writes exit, so this is what the VMCS has
 	uint64_t cr0_shadow, cr4_shadow; // the guest's values of the bits the guest does not own
 	uint64_t cr4_owned;              // bits of CR4 the guest changes without an exit
-	struct exit exit;                // the one being handled
 };
 
 // Bits of CR0 the guest changes without an exit: nothing of the hypervisor depends on them.

@@ -188,6 +188,27 @@ static void svm_exit_lmsw_clts_smsw_are_decoded(void **state) {
 	assert_int_equal(seen.cr.reg, 4);
 }
 
+static unsigned bytes_given(uint64_t exit_code, uint8_t count) {
+	uint64_t words[CODE_BYTES / 8] = {UINT64_MAX, UINT64_MAX};
+	vmcb.exit_code = exit_code;
+	vmcb.insn_bytes_count = count;
+	unsigned given = svm_insn_bytes(&vcpu, words);
+	const uint8_t *bytes = (const uint8_t *)words;
+	for (unsigned i = 0; i < CODE_BYTES; i++) assert_int_equal(bytes[i], i < given ? 0x40 + i : 0);
+	return given;
+}
+
+static void svm_insn_bytes_gives_what_the_cpu_fetched(void **state) {
+	(void)state;
+	for (unsigned i = 0; i < sizeof vmcb.insn_bytes; i++) vmcb.insn_bytes[i] = (uint8_t)(0x40 + i);
+	svm_caps.decode = true;
+	for (uint8_t count = 0; count <= 15; count++) assert_int_equal(bytes_given(SVM_EXIT_NPF, count), count);
+	assert_int_equal(bytes_given(SVM_EXIT_CR_WRITE, 15), 0); // of an earlier exit
+	assert_int_equal(bytes_given(SVM_EXIT_IOIO, 15), 0);
+	svm_caps.decode = false; // turned off, or the field means nothing
+	assert_int_equal(bytes_given(SVM_EXIT_NPF, 15), 0);
+}
+
 // ---- ports and nested faults -------------------------------------------------------------------------------------
 
 static void svm_exit_ioio_fields_are_told_apart(void **state) {
@@ -381,6 +402,7 @@ int main(void) {
 	    CASE(svm_exit_with_next_rip_subtracts),
 	    CASE(svm_exit_decode_assists_tell_the_operand),
 	    CASE(svm_exit_lmsw_clts_smsw_are_decoded),
+	    CASE(svm_insn_bytes_gives_what_the_cpu_fetched),
 	    CASE(svm_exit_ioio_fields_are_told_apart),
 	    CASE(svm_exit_nested_fault_says_what_was_wanted),
 	    CASE(svm_exit_cut_off_events_come_back),

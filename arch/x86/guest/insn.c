@@ -224,27 +224,36 @@ static inline const struct emul_insn *decode_remembered(struct vcpu *vcpu,
 	return cache_holds(c, code, EMUL_64) ? &c->insn : NULL;
 }
 
-// The instruction at RIP, in the vCPU's cache; NULL: a fault was raised or the VM stopped.
-static __cold const struct emul_insn *fetch_decode(struct vcpu *vcpu, const struct guest_paging *paging,
-                                                   enum emul_mode mode) {
-	uint64_t code[CODE_BYTES / 8];
-	struct walk_fault fault;
-	fault.unreadable = false;
-	unsigned have = guest_fetch(vcpu, paging, code, &fault);
+// The instruction that begins the `have` bytes, zeros behind them, in the vCPU's cache.
+static __cold __attribute__((noinline)) int decode_cached(struct vcpu *vcpu, const uint64_t *code,
+                                                          unsigned have, enum emul_mode mode,
+                                                          const struct emul_insn **insn) {
+	if (have == 0) return -ERR_TRUNC;
 	struct insn_cache *c = cache_slot(vcpu, code);
-	if (have == CODE_BYTES && cache_holds(c, code, mode)) return &c->insn;
-	c->insn.length = 0;
-	unsigned usable = (unsigned)min_u64(have, EMUL_INSN_MAX);
-	int err = have > 0 ? emul_decode((const uint8_t *)code, usable, mode, &c->insn) : -ERR_TRUNC;
-	if (err < 0) {
-		c->insn.length = 0;
-		decode_failed(vcpu, err, &fault, code, have);
-		return NULL;
-	}
+	*insn = &c->insn;
+	if (cache_holds(c, code, mode) && c->insn.length <= have) return 0;
+	int err = emul_decode((const uint8_t *)code, (unsigned)min_u64(have, EMUL_INSN_MAX), mode, &c->insn);
+	if (err < 0) c->insn.length = 0;
 	c->code[0] = code[0];
 	c->code[1] = code[1];
 	c->mode = (uint8_t)mode;
-	return &c->insn;
+	return err;
+}
+
+// The instruction at RIP, in the vCPU's cache; NULL: a fault was raised or the VM stopped. Where the CPU gave all its
+// bytes with the exit nothing is fetched.
+static __cold const struct emul_insn *fetch_decode(struct vcpu *vcpu, const struct guest_paging *paging,
+                                                   enum emul_mode mode) {
+	uint64_t code[CODE_BYTES / 8];
+	const struct emul_insn *insn;
+	struct walk_fault fault;
+	if (decode_cached(vcpu, code, ops->insn_bytes(vcpu, code), mode, &insn) == 0) return insn;
+	fault.unreadable = false;
+	unsigned have = guest_fetch(vcpu, paging, code, &fault);
+	int err = decode_cached(vcpu, code, have, mode, &insn);
+	if (err == 0) return insn;
+	decode_failed(vcpu, err, &fault, code, have);
+	return NULL;
 }
 
 __cold bool guest_decode(struct vcpu *vcpu, struct emul_insn *insn) {

@@ -72,6 +72,9 @@ struct vendor_ops {
 	bool (*msr_get)(const struct vcpu *vcpu, uint32_t msr, uint64_t *value);
 	bool (*msr_set)(struct vcpu *vcpu, uint32_t msr, uint64_t value);
 
+	// The bytes of the instruction at RIP as far as the CPU gave them with the exit that is being handled, zeros behind
+	// them (SVM decode assists; VMX gives none). Returns how many, up to 15.
+	unsigned (*insn_bytes)(const struct vcpu *vcpu, uint64_t code[static CODE_BYTES / 8]);
 	// Moves past an instruction that was completed: RIP, and the STI/MOV-SS shadow ends.
 	void (*advance)(struct vcpu *vcpu, unsigned insn_len);
 	bool (*shadow_get)(const struct vcpu *vcpu);

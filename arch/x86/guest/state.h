@@ -6,6 +6,9 @@
 #include "arch/x86/cpu/regs.h"
 #include "kernel/lib/types.h"
 
+// Code of one instruction as it is fetched: one byte more than it can have.
+#define CODE_BYTES 16u
+
 // clang-format off
 enum guest_gpr { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI, GPR_R8, GPR_R15 = 15 };
 // clang-format on

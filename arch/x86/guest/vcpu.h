@@ -47,7 +47,6 @@ struct fetch_walk {
 
 // Instructions decoded lately, found again by their bytes.
 #define INSN_CACHE_ENTRIES 8u
-#define CODE_BYTES 16u // one more than an instruction can have
 struct insn_cache {
 	uint64_t code[CODE_BYTES / 8];
 	uint8_t mode;          // enum emul_mode

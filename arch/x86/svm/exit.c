@@ -8,6 +8,7 @@
 #include "arch/x86/svm/insn.h"
 #include "arch/x86/svm/svm.h"
 #include "drivers/host/apic.h"
+#include "kernel/lib/string.h"
 #include "kernel/run.h"
 
 // The kick is not taken before VMRUN, and its handler has what waits looked at again.
@@ -172,6 +173,17 @@ static uint8_t insn_length(struct vcpu *vcpu, const struct vmcb *v, uint64_t cod
 	if (unlikely(!svm_caps.next_rip)) return svm_insn_length(vcpu, code);
 	uint64_t length = v->next_rip - v->rip;
 	return length <= EMUL_INSN_MAX ? (uint8_t)length : 0;
+}
+
+// Told for an access to data that faulted in the nested tables; the count is 0 where the fetch did not succeed, and less
+// than 15 at a limit or a page's end (APM vol. 2, 15.33.3 "Nested Page Faults and Intercepted #PF").
+unsigned svm_insn_bytes(const struct vcpu *vcpu, uint64_t code[static CODE_BYTES / 8]) {
+	const struct vmcb *v = vmcb_of(vcpu);
+	unsigned count = v->insn_bytes_count & SVM_INSN_BYTES_MASK;
+	if (!svm_caps.decode || v->exit_code != SVM_EXIT_NPF) count = 0;
+	code[0] = code[1] = 0;
+	memcpy(code, v->insn_bytes, count);
+	return count;
 }
 
 void svm_exit(struct arch_vcpu *arch) {

@@ -76,6 +76,7 @@ const struct vendor_ops svm_ops = {
     .dr6_set = svm_dr6_set,
     .msr_get = svm_msr_get,
     .msr_set = svm_msr_set,
+    .insn_bytes = svm_insn_bytes,
     .advance = svm_advance,
     .shadow_get = shadow_get,
     .shadow_clear = shadow_clear,

@@ -77,6 +77,7 @@ uint8_t svm_insn_length(struct vcpu *vcpu, uint64_t code);
 __cold void svm_prepare(struct svm_vcpu *svm, struct asid_pool *pool);
 void svm_vcpu_enter(struct vcpu *vcpu);
 void svm_exit(struct arch_vcpu *arch);
+__cold unsigned svm_insn_bytes(const struct vcpu *vcpu, uint64_t code[static CODE_BYTES / 8]);
 noreturn void svm_enter(struct arch_vcpu *arch, uint64_t stack_top);
 // event.c
 void svm_advance(struct vcpu *vcpu, unsigned insn_len);

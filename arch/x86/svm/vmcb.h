@@ -182,6 +182,7 @@ enum svm_exit_code {
 // exit_info1 of CR and DR accesses with decode assists (15.33.1)
 #define SVM_CR_MOV BIT64(63)
 #define SVM_CR_GPR_MASK UINT64_C(0xf)
+#define SVM_INSN_BYTES_MASK 0xfu // of the count
 
 // CPUID 8000_000A EDX (APM vol. 3, E.4.9)
 #define SVM_FEATURE_NPT BIT32(0)

@@ -9,6 +9,10 @@ static uint8_t nested_leaf_levels(void) {
 	return (uint8_t)(PT_LEAF_4K | (vmx_caps.ept_2m ? PT_LEAF_2M : 0) | (vmx_caps.ept_1g ? PT_LEAF_1G : 0));
 }
 static void vm_destroy_nothing(struct vm *vm __unused_arg) {}
+static unsigned insn_bytes_none(const struct vcpu *vcpu __unused_arg,
+                                uint64_t code[static CODE_BYTES / 8] __unused_arg) {
+	return 0;
+}
 
 const struct vendor_ops vmx_ops = {
     .name = "VMX",
@@ -54,6 +58,7 @@ const struct vendor_ops vmx_ops = {
     .dr6_set = vmx_dr6_set,
     .msr_get = vmx_msr_get,
     .msr_set = vmx_msr_set,
+    .insn_bytes = insn_bytes_none,
     .advance = vmx_advance,
     .shadow_get = vmx_shadow_get,
     .shadow_clear = vmx_shadow_clear,

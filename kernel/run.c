@@ -21,8 +21,7 @@ static void go_on(struct cpu *cpu, struct vcpu *vcpu) {
 	run_reschedule(cpu, this_run());
 }
 
-static void serve(struct cpu *cpu, struct vcpu *vcpu) {
-	uint32_t requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_ACQUIRE);
+static __attribute__((noinline)) void serve(struct cpu *cpu, struct vcpu *vcpu, uint32_t requests) {
 	if ((requests & VCPU_REQ_CPU) != 0) {
 		run_serve_cpu(cpu, this_run());
 		requests &= ~(uint32_t)VCPU_REQ_CPU;
@@ -118,9 +117,15 @@ void run_steps_set(run_step_fn *enter, run_step_fn *rest) {
 
 // Kept out of the loop, so that the common way through it saves no registers.
 static __attribute__((noinline)) void look(struct vcpu *vcpu) {
+	uint32_t requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_ACQUIRE);
+	if (likely(requests == VCPU_REQ_EVENT && vcpu->state == VCPU_READY &&
+	           vcpu->entity.state != SCHED_BLOCKED)) { // the commonest, in short
+		arch_vcpu_serve(vcpu, VCPU_REQ_EVENT);
+		return;
+	}
 	struct cpu *cpu = this_cpu();
-	if (__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) != 0)
-		serve(cpu, vcpu);
+	if (requests != 0)
+		serve(cpu, vcpu, requests);
 	else if (vcpu->state != VCPU_READY)
 		step_rest(vcpu);
 	if (cpu->vcpu == NULL) idle(cpu);

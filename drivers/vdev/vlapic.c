@@ -113,10 +113,12 @@ uint8_t vlapic_ack(struct vdev *vlapic, uint8_t vector) {
 	return likely(vector == v->head.pending) ? take(v, vector) : ack_other(v, vector);
 }
 
-void __attribute__((noinline)) vlapic_tmr_flip(struct vlapic *v, unsigned vector) {
+// The caller ends in it, so that it keeps nothing over a call.
+void __attribute__((noinline)) vlapic_irr_set_flipped(struct vlapic *v, unsigned vector, bool level) {
 	*vlapic_vector_word(v, VLAPIC_REG_TMR, vector) ^= BIT32(vector % 32);
 	v->tmr_changed = true;
 	vm_vcpu_event(v->head.vdev.vm, v->vcpu_id);
+	vlapic_irr_set(v, vector, level);
 }
 
 const uint32_t *vlapic_levels(struct vdev *vlapic) {

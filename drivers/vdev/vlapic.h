@@ -192,12 +192,15 @@ static inline void vlapic_publish_pending(struct vlapic *v) {
 	__atomic_store_n(&v->head.pending, pending, __ATOMIC_RELAXED);
 }
 // The trigger mode of a vector is another one than last time.
-void vlapic_tmr_flip(struct vlapic *v, unsigned vector);
+void vlapic_irr_set_flipped(struct vlapic *v, unsigned vector, bool level);
 // A legal vector enters IRR of an enabled APIC; the trigger mode goes to TMR (10.8.4).
 static inline void vlapic_irr_set(struct vlapic *v, unsigned vector, bool level) {
 	uint32_t *irr = vlapic_vector_word(v, VLAPIC_REG_IRR, vector);
 	uint32_t bit = BIT32(vector % 32);
-	if (unlikely(vlapic_vector_test(v, VLAPIC_REG_TMR, vector) != level)) vlapic_tmr_flip(v, vector);
+	if (unlikely(vlapic_vector_test(v, VLAPIC_REG_TMR, vector) != level)) {
+		vlapic_irr_set_flipped(v, vector, level);
+		return;
+	}
 	if (*irr & bit) return; // merges with the one that waits: nothing new to tell
 	*irr |= bit;
 	v->irr_count++;

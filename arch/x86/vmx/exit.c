@@ -244,7 +244,7 @@ void vmx_exit(struct arch_vcpu *arch) {
 		vmx->event_waiting = false; // the entry took it
 		x->kind = (enum exit_kind)r->kind;
 		x->insn_len = 0;
-		if ((need & NEED_LENGTH) != 0) x->insn_len = (uint8_t)vmcs_read32(VMCS_EXIT_INSN_LEN);
+		if (likely((need & NEED_LENGTH) != 0)) x->insn_len = (uint8_t)vmcs_read32(VMCS_EXIT_INSN_LEN);
 		if (reason == VMX_REASON_IO)
 			decode_pio(x);
 		else if ((need & (NEED_DECODE | NEED_VECTORING)) != 0)

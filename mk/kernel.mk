@@ -14,7 +14,7 @@ WARM_C := mm/gmem.c kernel/runcpu.c kernel/vm.c kernel/lib/string.c $(addprefix 
 	$(addprefix arch/x86/guest/,cpuid.c msr.c hypercall.c) arch/x86/svm/state.c arch/x86/vmx/state.c
 # The passes that are off duplicate code or keep values in more registers: 2.4 KiB of text, by trial of each.
 GCC_ONLY := -fno-tree-dominator-opts -fno-thread-jumps -fno-if-conversion -fno-ipa-sra \
-	-fno-move-loop-invariants -fno-tree-loop-im -fno-caller-saves
+	-fno-move-loop-invariants -fno-tree-loop-im -fno-caller-saves -fno-tree-pta
 OPT = -Oz $(GCC_ONLY)
 $(HOT_C:%.c=$(BUILD)/kernel/%.o): OPT = -O2 -falign-functions=1 -falign-jumps=1 -falign-loops=1 -falign-labels=1
 $(WARM_C:%.c=$(BUILD)/kernel/%.o): OPT = -Os

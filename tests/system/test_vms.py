@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from emulators import BUILD, DEBUG_EXIT, PLATFORMS, bulkhead_iso, run
+from emulators import BUILD, DEBUG_EXIT, KERNEL, PLATFORMS, STRESS_KERNEL, bulkhead_iso, run
 
 WORK = BUILD / "vms-test"
 GUEST = BUILD / "guest"
@@ -85,16 +85,16 @@ def test_all_cpus_stop(how):
     iso = WORK / f"stop-{how}.iso"
     files = ["vmlinuz", "initrd.img"]
     if how == "panic":
-        options = "stress=fault:ud"
+        options, kernel = "stress=fault:ud", STRESS_KERNEL
         victim = 'name = "victim"\nmemory = "64M"\nkernel = "cpuid.elf"\ncpus = [0]\n'
     else:
         # A guest that ends itself some seconds after its start.
-        options = ""
+        options, kernel = "", KERNEL
         victim = ('name = "victim"\nmemory = "160M"\nkernel = "vmlinuz"\ninitrd = "initrd.img"\ncpus = [0]\n'
                   'on_crash = "halt-machine"\ncmdline = "console=ttyS0 quiet reboot=t bulkhead.run=\\"sleep 2; echo 1 > '
                   '/proc/sys/kernel/sysrq; echo b > /proc/sysrq-trigger\\""\n')
     bulkhead_iso(iso, MACHINE + "[[vm]]\n" + victim + BEAT,
-                 {file: GUEST / file for file in [*files, "cpuid.elf"]}, options=options)
+                 {file: GUEST / file for file in [*files, "cpuid.elf"]}, options, kernel)
     outcome = run(PLATFORMS["qemu-epyc"], WORK / f"stop-{how}", iso=iso, memory_mib=640, timeout=20,
                   extra=["-smp", "2"])
     before, halted, after = outcome.serial.partition(LAST)

@@ -58,8 +58,8 @@ static int open_table(struct config *config, struct toml *toml, enum toml_event 
 	for (unsigned i = 0; i < CONFIG_TABLES; i++)
 		if (name_is(toml, config_tables[i].name)) table = &config_tables[i];
 	if (table == NULL) {
-		toml_error(toml->file, toml->report, at, "unknown table \"%.*s\": [machine] and [[vm]] are known",
-		           NAME_ARGS(toml));
+		toml_error(toml->file, toml->report, at,
+		           "unknown table \"%.*s\": [machine], [[vm]] and [[cpu]] are known", NAME_ARGS(toml));
 		return 0;
 	}
 	if (table->repeated != (event == TOML_TABLE_ARRAY)) {
@@ -77,11 +77,19 @@ static int open_table(struct config *config, struct toml *toml, enum toml_event 
 		*target = (struct target){table, &config->machine}; // its defaults are set before the first line
 		return 0;
 	}
-	if (config->vm_count == CONFIG_VM_MAX) {
-		toml_error(toml->file, toml->report, at, "more than %u VMs", CONFIG_VM_MAX);
+	bool is_vm = table == &config_tables[1];
+	uint32_t i = is_vm ? config->vm_count++ : config->cpu_count++;
+	_Static_assert(CONFIG_VM_MAX == CONFIG_CPU_TABLE_MAX, "one limit for both");
+	if (i == CONFIG_VM_MAX) {
+		toml_error(toml->file, toml->report, at, "more than %u [[%s]] tables", CONFIG_VM_MAX, table->name);
 		return -ERR_FORMAT;
 	}
-	struct config_vm *vm = &config->vm[config->vm_count++];
+	if (!is_vm) {
+		config->cpu[i].table = at;
+		*target = (struct target){table, &config->cpu[i]};
+		return 0; // no key has a default
+	}
+	struct config_vm *vm = &config->vm[i];
 	vm->table = at;
 	absent_values(vm);
 	*target = (struct target){table, vm};
@@ -129,7 +137,7 @@ static int parse_statements(struct config *config, struct toml *toml) {
 		if (event == TOML_KEY) {
 			if (!in_table)
 				toml_error(toml->file, toml->report, toml->name_at,
-				           "key \"%.*s\" stands in no table: begin with [machine] or [[vm]]",
+				           "key \"%.*s\" stands in no table: begin with [machine], [[vm]] or [[cpu]]",
 				           NAME_ARGS(toml));
 			rc = set_key(toml, &target);
 		} else {
@@ -140,20 +148,23 @@ static int parse_statements(struct config *config, struct toml *toml) {
 	}
 }
 
-// What only the whole file shows.
-static void check_whole(const struct config *config, struct toml_report *report) {
-	const struct config_table *table = &config_tables[1];
+static void check_required(const struct config *config, const struct config_table *table, struct toml_at at,
+                           const struct toml_at *given, struct toml_report *report) {
+	for (unsigned k = 0; k < table->key_count; k++)
+		if (table->keys[k].required && given[k].line == 0)
+			toml_error(config->file, report, at, "this [[%s]] lacks the required key \"%s\"", table->name,
+			           table->keys[k].name);
+}
 
+// What only the whole file shows.
+static void check_whole(struct config *config, struct toml_report *report) {
 	if (config->vm_count == 0)
 		toml_error(config->file, report, (struct toml_at){1, 1},
 		           "no [[vm]] table: at least one VM is needed");
 	for (uint32_t i = 0; i < config->vm_count; i++) {
 		const struct config_vm *vm = &config->vm[i];
 
-		for (unsigned k = 0; k < table->key_count; k++)
-			if (table->keys[k].required && vm->at[k].line == 0)
-				toml_error(config->file, report, vm->table, "this [[vm]] lacks the required key \"%s\"",
-				           table->keys[k].name);
+		check_required(config, &config_tables[1], vm->table, vm->at, report);
 		for (uint32_t other = 0; other < i; other++) {
 			if (vm->name[0] == 0 || strcmp(vm->name, config->vm[other].name) != 0) continue;
 			toml_error(config->file, report, vm->at[CONFIG_VM_NAME],
@@ -162,6 +173,9 @@ static void check_whole(const struct config *config, struct toml_report *report)
 			break;
 		}
 	}
+	for (uint32_t i = 0; i < config->cpu_count; i++)
+		check_required(config, &config_tables[2], config->cpu[i].table, config->cpu[i].at, report);
+	config_check_cpus(config, report);
 }
 
 int config_parse(struct config *config, const char *file, const void *text, size_t bytes,

@@ -14,6 +14,7 @@
 #define CONFIG_VM_MAX 64u
 #define CONFIG_VCPU_MAX 64u
 #define CONFIG_CPU_MAX 256u
+#define CONFIG_CPU_TABLE_MAX CONFIG_VM_MAX
 #define CONFIG_FILE_BYTES (UINT32_C(64) << 10) // longest configuration file
 #define CONFIG_NAME_MAX 31u                    // bytes of a VM's name
 #define CONFIG_PATH_MAX 95u                    // bytes of a path (BOOT_NAME_BYTES of kernel/abi/bootinfo.h)
@@ -22,6 +23,8 @@
 
 enum config_console { CONFIG_CONSOLE_SERIAL = 1 << 0, CONFIG_CONSOLE_SCREEN = 1 << 1 };
 enum config_on_idle { CONFIG_IDLE_POWEROFF, CONFIG_IDLE_REBOOT, CONFIG_IDLE_HALT };
+// As enum sched_policy.
+enum config_policy { CONFIG_POLICY_FAIR, CONFIG_POLICY_FIXED, CONFIG_POLICY_DEDICATED };
 enum config_on_crash { CONFIG_CRASH_STOP, CONFIG_CRASH_RESTART, CONFIG_CRASH_HALT_MACHINE };
 
 // Index of a key in its table and of its position in `at`.
@@ -41,8 +44,13 @@ enum config_vm_key {
 	CONFIG_VM_CMDLINE,
 	CONFIG_VM_DEBUG_EXIT,
 	CONFIG_VM_ON_CRASH,
+	CONFIG_VM_WEIGHT,
+	CONFIG_VM_PRIORITY,
+	CONFIG_VM_PERIOD,
+	CONFIG_VM_BUDGET,
 	CONFIG_VM_KEYS
 };
+enum config_cpu_key { CONFIG_CPU_CPUS, CONFIG_CPU_POLICY, CONFIG_CPU_KEYS };
 
 struct config_machine {
 	uint32_t console;   // enum config_console bits
@@ -61,9 +69,18 @@ struct config_vm {
 	uint32_t vcpus;
 	uint32_t on_crash;                           // enum config_on_crash
 	int32_t debug_exit;                          // guest port, CONFIG_NO_PORT when not given
-	uint64_t cpus[BITMAP_WORDS(CONFIG_CPU_MAX)]; // all ones when not given
+	uint64_t cpus[BITMAP_WORDS(CONFIG_CPU_MAX)]; // all but the dedicated ones when not given
+	uint32_t weight, priority;
+	uint32_t period_us, budget_us; // both 0 when not given
 	struct toml_at table;
 	struct toml_at at[CONFIG_VM_KEYS];
+};
+
+struct config_cpu {
+	uint64_t cpus[BITMAP_WORDS(CONFIG_CPU_MAX)];
+	uint32_t policy; // enum config_policy
+	struct toml_at table;
+	struct toml_at at[CONFIG_CPU_KEYS];
 };
 
 // Holds pointers into itself: it is never copied or moved.
@@ -72,6 +89,9 @@ struct config {
 	struct config_machine machine;
 	uint32_t vm_count;
 	struct config_vm vm[CONFIG_VM_MAX];
+	uint32_t cpu_count;
+	struct config_cpu cpu[CONFIG_CPU_TABLE_MAX];
+	uint8_t policy[CONFIG_CPU_MAX];      // of each CPU, enum config_policy
 	char text[CONFIG_FILE_BYTES + 1024]; // decoded strings, and the defaults
 };
 
@@ -91,6 +111,11 @@ struct config_files {
 __must_check int config_check_files(const struct config *config, const struct config_files *files,
                                     struct toml_report *report);
 
+// Parts of config_parse, and of the checks of version and machine: the CPUs by all tables together, and whether each
+// vCPU finds one with room for its budget among the first `cpus`, as sched_add would. They report.
+void config_check_cpus(struct config *config, struct toml_report *report);
+void config_check_room(const struct config *config, uint32_t cpus, struct toml_report *report);
+
 // What this version can run: VMs with one vCPU each, a debug_exit port that no device of the board has.
 // -ERR_FORMAT after reports.
 __must_check int config_check_version(const struct config *config, struct toml_report *report);
@@ -99,7 +124,7 @@ struct config_facts {
 	uint32_t cpus;         // physical CPUs, numbered from 0
 	uint64_t memory_bytes; // that VMs can get, all together
 };
-// CPU numbers and memory are there. -ERR_FORMAT after reports.
+// CPU numbers, room for budgets, and memory are there. -ERR_FORMAT after reports.
 __must_check int config_check_machine(const struct config *config, const struct config_facts *facts,
                                       struct toml_report *report);
 
@@ -139,8 +164,8 @@ struct config_table {
 	const char *help;
 };
 
-#define CONFIG_TABLES 2u
-extern const struct config_table config_tables[CONFIG_TABLES]; // [machine], [[vm]]
+#define CONFIG_TABLES 3u
+extern const struct config_table config_tables[CONFIG_TABLES]; // [machine], [[vm]], [[cpu]]
 
 // What a value of the key may be, in words: "a number, 1 to 64".
 void config_type_text(const struct config_key *key, char *text, size_t size);

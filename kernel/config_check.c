@@ -135,7 +135,17 @@ int config_check_version(const struct config *config, struct toml_report *report
 			           "\"vcpus\" is %u: this version runs a VM with one vCPU", vm->vcpus);
 		check_debug_exit(config, vm, report);
 	}
+	config_check_room(config, CONFIG_CPU_MAX, report);
 	return report->errors == before ? 0 : -ERR_FORMAT;
+}
+
+static void check_cpus_exist(const struct config *config, const uint64_t *cpus, struct toml_at at,
+                             const struct config_facts *facts, struct toml_report *report) {
+	size_t beyond = at.line == 0 ? BITMAP_NONE : bitmap_next_set(cpus, CONFIG_CPU_MAX, facts->cpus);
+	if (beyond != BITMAP_NONE)
+		toml_error(config->file, report, at,
+		           "\"cpus\" has CPU %zu, but this machine's last is CPU %u (the first is CPU 0)", beyond,
+		           facts->cpus - 1);
 }
 
 int config_check_machine(const struct config *config, const struct config_facts *facts,
@@ -145,14 +155,7 @@ int config_check_machine(const struct config *config, const struct config_facts 
 
 	for (uint32_t i = 0; i < config->vm_count; i++) {
 		const struct config_vm *vm = &config->vm[i];
-		size_t beyond = vm->at[CONFIG_VM_CPUS].line == 0
-		                    ? BITMAP_NONE
-		                    : bitmap_next_set(vm->cpus, CONFIG_CPU_MAX, facts->cpus);
-
-		if (beyond != BITMAP_NONE)
-			toml_error(config->file, report, vm->at[CONFIG_VM_CPUS],
-			           "\"cpus\" has CPU %zu, but this machine's last is CPU %u (the first is CPU 0)", beyond,
-			           facts->cpus - 1);
+		check_cpus_exist(config, vm->cpus, vm->at[CONFIG_VM_CPUS], facts, report);
 		if (vm->memory_bytes > facts->memory_bytes - used) {
 			toml_error(
 			    config->file, report, vm->at[CONFIG_VM_MEMORY],
@@ -163,5 +166,8 @@ int config_check_machine(const struct config *config, const struct config_facts 
 		}
 		used += vm->memory_bytes;
 	}
+	for (uint32_t i = 0; i < config->cpu_count; i++)
+		check_cpus_exist(config, config->cpu[i].cpus, config->cpu[i].at[CONFIG_CPU_CPUS], facts, report);
+	if (report->errors == before) config_check_room(config, facts->cpus, report);
 	return report->errors == before ? 0 : -ERR_FORMAT;
 }

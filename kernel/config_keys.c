@@ -5,6 +5,7 @@
 
 static const char *const console_choices[] = {"serial", "screen", NULL};
 static const char *const idle_choices[] = {"poweroff", "reboot", "halt", NULL};
+static const char *const policy_choices[] = {"fair", "fixed", "dedicated", NULL};
 static const char *const crash_choices[] = {"stop", "restart", "halt-machine", NULL};
 
 #define FIELD(record, field)                                                                                 \
@@ -99,6 +100,51 @@ static const struct config_key vm_keys[CONFIG_VM_KEYS] = {
                             .choices = crash_choices,
                             .default_text = "\"stop\"",
                             .help = "what follows when it crashes"},
+    [CONFIG_VM_WEIGHT] = {.name = "weight",
+                          .type = CONFIG_TYPE_INTEGER,
+                          FIELD(config_vm, weight),
+                          .min = 1,
+                          .max = 10000,
+                          .default_text = "100",
+                          .help = "its part of a fair CPU, in proportion to the weights of the others there"},
+    [CONFIG_VM_PRIORITY] = {.name = "priority",
+                            .type = CONFIG_TYPE_INTEGER,
+                            FIELD(config_vm, priority),
+                            .min = 0,
+                            .max = 99,
+                            .default_text = "0",
+                            .help =
+                                "on a CPU with fixed priorities; the larger goes first, equal ones in turns"},
+    [CONFIG_VM_PERIOD] = {.name = "period",
+                          .type = CONFIG_TYPE_INTEGER,
+                          FIELD(config_vm, period_us),
+                          .min = 1000,
+                          .max = 1000000,
+                          .absent = "none",
+                          .help = "for `budget`, in microseconds"},
+    [CONFIG_VM_BUDGET] = {.name = "budget",
+                          .type = CONFIG_TYPE_INTEGER,
+                          FIELD(config_vm, budget_us),
+                          .min = 100,
+                          .max = 1000000,
+                          .absent = "no limit",
+                          .help = "the most CPU time that each vCPU gets in a period, in microseconds"},
+};
+
+static const struct config_key cpu_keys[CONFIG_CPU_KEYS] = {
+    [CONFIG_CPU_CPUS] = {.name = "cpus",
+                         .type = CONFIG_TYPE_CPUS,
+                         .required = true,
+                         FIELD(config_cpu, cpus),
+                         .min = 0,
+                         .max = CONFIG_CPU_MAX - 1,
+                         .help = "the physical CPUs, each in one table at most"},
+    [CONFIG_CPU_POLICY] = {.name = "policy",
+                           .type = CONFIG_TYPE_CHOICE,
+                           .required = true,
+                           FIELD(config_cpu, policy),
+                           .choices = policy_choices,
+                           .help = "who gets them when; see below"},
 };
 
 const struct config_table config_tables[CONFIG_TABLES] = {
@@ -114,4 +160,10 @@ const struct config_table config_tables[CONFIG_TABLES] = {
      .key_count = CONFIG_VM_KEYS,
      .keys = vm_keys,
      .help = "one VM each, at least one"},
+    {.name = "cpu",
+     .repeated = true,
+     .at_offset = offsetof(struct config_cpu, at),
+     .key_count = CONFIG_CPU_KEYS,
+     .keys = cpu_keys,
+     .help = "some physical CPUs each; those that no table names are fair"},
 };

@@ -194,6 +194,7 @@ static void read_config(void) {
 	    config_check_machine(&config, &facts, &report) < 0)
 		refuse("bulkhead.toml is not usable (see the lines above)");
 	machine_init(&config.machine);
+	for (uint32_t i = 0; i < SMP_CPU_MAX; i++) sched_policy_set(i, config.policy[i]);
 }
 
 static void select_console(uint32_t wanted) {

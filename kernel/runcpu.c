@@ -231,6 +231,8 @@ void run_vcpu_gone(struct vcpu *vcpu) {
 	run->resched = run->attention = true;
 }
 
+#define NS_PER_US UINT64_C(1000)
+
 // ---- the start of a VM -----------------------------------------------------------------------------------------
 
 // On its home CPU.
@@ -243,7 +245,12 @@ static void start_here(void *arg) {
 
 int run_vm_start(struct vm *vm) {
 	struct vcpu *vcpu = vm->vcpu[0];
-	const struct sched_params params = {.cpus = vm->config->cpus[0], .weight = 100};
+	const struct config_vm *config = vm->config;
+	const struct sched_params params = {.cpus = config->cpus[0],
+	                                    .weight = config->weight,
+	                                    .priority = config->priority,
+	                                    .period_ns = config->period_us * NS_PER_US,
+	                                    .budget_ns = config->budget_us * NS_PER_US};
 	int err = sched_add(&vcpu->entity, &params, smp_online_mask());
 	if (err < 0) return err;
 	vcpu->scheduled = true;

@@ -73,6 +73,7 @@ KERNEL_C := \
 	kernel/toml.c \
 	kernel/tomlstring.c \
 	kernel/config.c \
+	kernel/config_cpus.c \
 	kernel/config_keys.c \
 	kernel/config_value.c \
 	kernel/load/job.c \

@@ -2,7 +2,7 @@
 # Host programs built from the hypervisor's own sources.
 HOST_CFLAGS := -std=gnu11 -O2 -g -I. $(WARN)
 
-CONFIG_SRC := kernel/config.c kernel/config_keys.c kernel/config_value.c kernel/config_check.c kernel/toml.c \
+CONFIG_SRC := kernel/config.c kernel/config_cpus.c kernel/config_keys.c kernel/config_value.c kernel/config_check.c kernel/toml.c \
 	kernel/tomlstring.c
 LOAD_SRC := kernel/load/load.c kernel/load/job.c kernel/load/map.c kernel/load/bzimage.c kernel/load/elfimage.c \
 	kernel/load/elf_pvh.c kernel/load/multiboot.c kernel/load/multiboot2.c kernel/load/flat.c

@@ -151,6 +151,11 @@ static void json_config(const struct config *config) {
 		printf("%s", i == 0 ? "" : ", ");
 		json_record(&config_tables[1], &config->vm[i]);
 	}
+	printf("], \"cpu\": [");
+	for (uint32_t i = 0; i < config->cpu_count; i++) {
+		printf("%s", i == 0 ? "" : ", ");
+		json_record(&config_tables[2], &config->cpu[i]);
+	}
 	printf("]}\n");
 }
 

@@ -29,7 +29,8 @@ def run(*args, cwd=None):
 
 SIZES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 MACHINE = {"console": ["serial"], "on_idle": "poweroff", "debug_exit": None}
-VM = {"vcpus": 1, "cpus": None, "initrd": None, "cmdline": "", "debug_exit": None, "on_crash": "stop"}
+VM = {"vcpus": 1, "cpus": None, "initrd": None, "cmdline": "", "debug_exit": None, "on_crash": "stop", "weight": 100,
+      "priority": 0, "period": None, "budget": None}
 
 
 def expected(text):
@@ -43,7 +44,8 @@ def expected(text):
         vm["memory"] = int(vm["memory"][:-1]) * SIZES[vm["memory"][-1]]
         vm["cpus"] = vm["cpus"] and sorted(vm["cpus"])
         vms.append(vm)
-    return {"machine": machine, "vm": vms}
+    cpus = [table | {"cpus": sorted(table["cpus"])} for table in document.get("cpu", [])]
+    return {"machine": machine, "vm": vms, "cpu": cpus}
 
 
 class Writer:
@@ -128,14 +130,29 @@ class Writer:
                     ("cpus", self.listing([self.integer(c) for c in self.rng.sample(range(256), self.rng.randrange(1, 9))])),
                     ("initrd", self.string(self.name("i"), escapes=False)),
                     ("cmdline", self.string(self.text(60))), ("debug_exit", self.integer(self.rng.randrange(65536))),
-                    ("on_crash", self.string(self.rng.choice(["stop", "restart", "halt-machine"])))]
+                    ("on_crash", self.string(self.rng.choice(["stop", "restart", "halt-machine"]))),
+                    ("weight", self.integer(self.rng.randrange(1, 10001))),
+                    ("priority", self.integer(self.rng.randrange(100)))]
         pairs += [pair for pair in optional if self.rng.random() < 0.6]
+        if self.rng.random() < 0.3:
+            period = self.rng.randrange(1000, 1000001)
+            pairs += [("period", self.integer(period)), ("budget", self.integer(self.rng.randrange(100, period + 1)))]
         return [f"[[{self.space()}vm{self.space()}]]{self.end()}", *self.table(pairs)]
+
+    def cpus(self):
+        """Tables of distinct CPUs, none of them dedicated: who may be there depends on the VMs."""
+        numbers = self.rng.sample(range(256), 12)
+        for start in range(0, self.rng.randrange(4) * 4, 4):
+            policy = self.string(self.rng.choice(["fair", "fixed"]))
+            listing = self.listing([self.integer(c) for c in numbers[start:start + self.rng.randrange(1, 5)]])
+            yield [f"[[cpu]]{self.end()}", *self.table([("cpus", listing), ("policy", policy)])]
 
     def file(self):
         tables = [self.vm(i) for i in range(self.rng.randrange(1, 6))]
         if self.rng.random() < 0.7:
             tables.insert(self.rng.randrange(len(tables) + 1), self.machine())
+        for table in self.cpus():
+            tables.insert(self.rng.randrange(len(tables) + 1), table)
         text = "\n".join(line for table in tables for line in ["", *table])
         text += self.rng.choice(["", "\n", "\n\n# end"])
         return text.replace("\n", "\r\n") if self.rng.random() < 0.2 else text
@@ -215,20 +232,23 @@ def test_damaged_files_are_refused_or_read_as_tomllib_reads_them(tmp_path):
 
 VALID = '[[vm]]\nname = "a"\nmemory = "64M"\nkernel = "k"\n'
 MORE = VALID + "{}\n"  # the addition is line 5
+CPUS = "[[cpu]]\ncpus = {}\npolicy = '{}'\n\n"
+BOTH = "both are needed, a budget in its period"
 PATH_RULE = ("must be a path relative to this file, with / between names, without . and .. and without spaces, quotes, "
              "and \\ * ? [ ] { } $ : < > | ;")
 
 SYNTAX = {
     "no vm": ("", ["1:1: no [[vm]] table: at least one VM is needed"]),
-    "unknown table": (VALID + "[foo]\nx = 1\n", ['5:1: unknown table "foo": [machine] and [[vm]] are known']),
+    "unknown table": (VALID + "[foo]\nx = 1\n", ['5:1: unknown table "foo": [machine], [[vm]] and [[cpu]] are known']),
     "machine twice": ("[machine]\n" + VALID + "[machine]\n", ["6:1: [machine] is already in line 1"]),
     "machine as array": ("[[machine]]\n" + VALID, ["1:1: write [machine] for this table"]),
     "vm as table": ("[vm]\nname = 'a'\n", ["1:1: write [[vm]] for this table",
                                             "1:1: no [[vm]] table: at least one VM is needed"]),
-    "key without table": ("x = 1\n" + VALID, ['1:1: key "x" stands in no table: begin with [machine] or [[vm]]']),
+    "key without table": ("x = 1\n" + VALID, ['1:1: key "x" stands in no table: begin with [machine], [[vm]] '
+                                                "or [[cpu]]"]),
     "unknown key": (MORE.format("memroy = 1"),
                     ['5:1: unknown key "memroy": [[vm]] has name, vcpus, cpus, memory, kernel, initrd, cmdline, '
-                     "debug_exit, on_crash"]),
+                     "debug_exit, on_crash, weight, priority, period, budget"]),
     "unknown machine key": ("[machine]\n  vcpus = 1\n" + VALID,
                             ['2:3: unknown key "vcpus": [machine] has console, on_idle, debug_exit']),
     "duplicate key": (MORE.format('name = "b"'), ['5:1: "name" is already set in line 2']),
@@ -295,7 +315,7 @@ SYNTAX = {
     "several errors": (MORE.format("vcpus = 0\ncpus = [9, 9]\nfoo = ''"),
                        ['5:9: "vcpus" is 0: 1 to 64 are allowed', "6:12: CPU 9 is in the list twice",
                         '7:1: unknown key "foo": [[vm]] has name, vcpus, cpus, memory, kernel, initrd, cmdline, '
-                        "debug_exit, on_crash"]),
+                        "debug_exit, on_crash, weight, priority, period, budget"]),
     "quoted key": (MORE.format('"vcpus" = 1'), ["5:1: write the key without quotes"]),
     "dotted key": (MORE.format("vm.vcpus = 1"),
                    ["5:3: dotted keys are not supported: write [table], then key = value"]),
@@ -336,6 +356,30 @@ SYNTAX = {
                          ["5:11: unexpected text after a table header: only a # comment may follow"]),
     "byte order mark": ("\ufeff" + VALID, ["1:1: the file begins with a byte order mark; save it as plain UTF-8"]),
     "not UTF-8": (VALID.encode() + b"# \xc3\xa9 \xff\n", ["5:5: byte 0xff is not UTF-8"]),
+    "missing cpu keys": (VALID + "[[cpu]]\n", ['5:1: this [[cpu]] lacks the required key "cpus"',
+                                               '5:1: this [[cpu]] lacks the required key "policy"']),
+    "unknown policy": (VALID + "[[cpu]]\ncpus = [0]\npolicy = 'fifo'\n",
+                       ['7:10: "policy" has no value "fifo": "fair", "fixed", "dedicated" are allowed']),
+    "cpu in two tables": (VALID + CPUS.format([0, 2], "fair") + CPUS.format([1, 2], "fixed"),
+                          ["10:8: CPU 2 is already in the [[cpu]] of line 5"]),
+    "cpu dedicated twice": (VALID + "cpus = [1]\n" + VALID.replace('"a"', '"b"') + "cpus = [1]\n" +
+                            CPUS.format([0, 1], "dedicated"),
+                            ["10:8: CPU 1 is dedicated, and the VM of line 1 has it"]),
+    "dedicated and not": (VALID + "cpus = [0, 1]\nvcpus = 2\n" + CPUS.format([1], "dedicated"),
+                          ["5:8: 1 of these 2 CPUs are dedicated: 2 vCPUs take as many dedicated CPUs, no others, and no "
+                           "budget"]),
+    "dedicated, one too many": (VALID + "cpus = [0, 1]\n" + CPUS.format([0, 1], "dedicated"),
+                                ["5:8: 2 of these 2 CPUs are dedicated: 1 vCPUs take as many dedicated CPUs, no others, "
+                                 "and no budget"]),
+    "dedicated with budget": (VALID + "cpus = [0]\nperiod = 1000\nbudget = 500\n" + CPUS.format([0], "dedicated"),
+                              ["5:8: 1 of these 1 CPUs are dedicated: 1 vCPUs take as many dedicated CPUs, no others, "
+                               "and no budget"]),
+    "period alone": (MORE.format("period = 1000"), [f'5:10: "budget" is 0 us of a "period" of 1000 us: {BOTH}']),
+    "budget alone": (MORE.format("budget = 1000"), [f'5:10: "budget" is 1000 us of a "period" of 0 us: {BOTH}']),
+    "budget beyond period": (MORE.format("period = 1000\nbudget = 1001"),
+                             [f'6:10: "budget" is 1001 us of a "period" of 1000 us: {BOTH}']),
+    "weight 0": (MORE.format("weight = 0"), ['5:10: "weight" is 0: 1 to 10000 are allowed']),
+    "priority 100": (MORE.format("priority = 100"), ['5:12: "priority" is 100: 0 to 99 are allowed']),
     "overlong": (VALID.encode() + b"# \xc0\xaf\n", ["5:3: byte 0xc0 is not UTF-8"]),
 }
 
@@ -352,7 +396,7 @@ def test_wrong_text_gives_the_expected_lines(case, tmp_path):
 def test_too_many_vms_stop_at_the_first_too_many(tmp_path):
     text = "".join(f'[[vm]]\nname = "v{i}"\nmemory = "1M"\nkernel = "k"\n' for i in range(65))
     (tmp_path / "x.toml").write_text(text)
-    assert run("--syntax", "x.toml", cwd=tmp_path).stdout.decode() == "x.toml:257:1: more than 64 VMs\n"
+    assert run("--syntax", "x.toml", cwd=tmp_path).stdout.decode() == "x.toml:257:1: more than 64 [[vm]] tables\n"
 
 
 def test_too_long_file_is_refused(tmp_path):
@@ -393,6 +437,44 @@ def test_files_are_judged(case, tmp_path):
         path.write_bytes(content)
     done = run("folder/x.toml", cwd=tmp_path)
     assert done.stdout.decode().splitlines() == [f"folder/x.toml:{line}" for line in lines]
+    assert done.returncode == (1 if lines else 0)
+
+
+def budgets(*vms):
+    """VMs as (cpus, budget of 10000 us)."""
+    return "".join(VALID.replace('"a"', f'"v{i}"') + (f"cpus = {cpus}\n" if cpus else "") +
+                   (f"period = 10000\nbudget = {budget}\n" if budget else "") for i, (cpus, budget) in enumerate(vms))
+
+
+ROOM = {
+    "just fits": (budgets(([0], 4000), ([0], 6000), ([0], None)), None, []),
+    "thirds": (budgets(([0], 3333), ([0], 3333), ([0], 3334)), None, []),
+    "too much": (budgets(([0], 5000), ([0], 5001)), None,
+                 ["14:10: the budgets on CPU 0 add up to 100.01 % of it: at most 100 % can be given"]),
+    "the others are judged": (budgets(([0], 9000), ([0], 9000), ([0], 2000), ([0], 1000)), None,
+                              ["14:10: the budgets on CPU 0 add up to 180.00 % of it: at most 100 % can be given",
+                               "21:10: the budgets on CPU 0 add up to 110.00 % of it: at most 100 % can be given"]),
+    "spread": (budgets(([0, 1], 9000), ([0, 1], 9000)), None, []),
+    "spread too thin": (budgets(([0, 1], 9000), ([0, 1], 9000), ([0, 1], 2000)), None,
+                        ["21:10: the budgets on CPU 0 add up to 110.00 % of it: at most 100 % can be given"]),
+    "any CPU": (budgets((None, 9000), (None, 9000)), 2, []),
+    "one CPU": (budgets((None, 9000), (None, 9000)), 1,
+                ["12:10: the budgets on CPU 0 add up to 180.00 % of it: at most 100 % can be given"]),
+    "none left": (budgets((None, None)) + CPUS.format([0, 1], "dedicated"), 2,
+                  ["1:1: no CPU is left for this VM: those that there are are dedicated"]),
+    "one left": (budgets((None, None), (None, None)) + CPUS.format([0, 1], "dedicated"), 3, []),
+    "cpu beyond": (budgets((None, None)) + CPUS.format([0, 7], "fixed"), 7,
+                   ['6:8: "cpus" has CPU 7, but this machine\'s last is CPU 6 (the first is CPU 0)']),
+}
+
+
+@pytest.mark.parametrize("case", ROOM)
+def test_budgets_and_dedicated_cpus_need_room(case, tmp_path):
+    text, cpus, lines = ROOM[case]
+    (tmp_path / "x.toml").write_text(text)
+    (tmp_path / "k").write_bytes(b"\xf4")
+    done = run(*(["--cpus", cpus] if cpus else []), "x.toml", cwd=tmp_path)
+    assert done.stdout.decode().splitlines() == [f"x.toml:{line}" for line in lines]
     assert done.returncode == (1 if lines else 0)
 
 

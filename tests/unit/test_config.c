@@ -47,11 +47,17 @@ static void parse_minimal_has_defaults(void **state __unused_arg) {
 	assert_int_equal(vm->at[CONFIG_VM_CPUS].line, 0);
 	assert_int_equal(vm->at[CONFIG_VM_VCPUS].line, 0);
 	assert_int_equal(vm->table.line, 1);
+	assert_int_equal(vm->weight, 100);
+	assert_int_equal(vm->priority, 0);
+	assert_int_equal(vm->period_us, 0);
+	assert_int_equal(vm->budget_us, 0);
+	for (unsigned i = 0; i < CONFIG_CPU_MAX; i++) assert_int_equal(config.policy[i], CONFIG_POLICY_FAIR);
 }
 
 static void parse_whole_fills_every_field(void **state __unused_arg) {
 	assert_int_equal(parse("[[vm]]\nname='a'\nvcpus=2\ncpus=[3,64]\nmemory='1G'\nkernel='d/k'\ninitrd='i'\n"
 	                       "cmdline='c d'\ndebug_exit=0xf4\non_crash='halt-machine'\n"
+	                       "weight=7\npriority=9\nperiod=2000\nbudget=150\n"
 	                       "[machine]\nconsole=['screen','serial']\non_idle='halt'\ndebug_exit=0xffff\n"),
 	                 0);
 	const struct config_vm *vm = &config.vm[0];
@@ -65,11 +71,28 @@ static void parse_whole_fills_every_field(void **state __unused_arg) {
 	assert_int_equal(vm->on_crash, CONFIG_CRASH_HALT_MACHINE);
 	assert_true(bitmap_test(vm->cpus, 3) && bitmap_test(vm->cpus, 64));
 	assert_int_equal(cpu_count(vm), 2);
+	assert_int_equal(vm->weight, 7);
+	assert_int_equal(vm->priority, 9);
+	assert_int_equal(vm->period_us, 2000);
+	assert_int_equal(vm->budget_us, 150);
 	assert_int_equal(vm->at[CONFIG_VM_KERNEL].line, 6);
 	assert_int_equal(vm->at[CONFIG_VM_KERNEL].column, 8);
 	assert_int_equal(config.machine.console, CONFIG_CONSOLE_SERIAL | CONFIG_CONSOLE_SCREEN);
 	assert_int_equal(config.machine.on_idle, CONFIG_IDLE_HALT);
 	assert_int_equal(config.machine.debug_exit, 0xffff);
+}
+
+static void parse_cpus_with_their_policies(void **state __unused_arg) {
+	assert_int_equal(parse("[[cpu]]\ncpus=[1,200]\npolicy='dedicated'\n[[cpu]]\ncpus=[3]\npolicy='fixed'\n"
+	                       "[[vm]]\nname='a'\nmemory='2M'\nkernel='k'\n"
+	                       "[[vm]]\nname='b'\nmemory='2M'\nkernel='k'\ncpus=[1]\n"),
+	                 0);
+	assert_int_equal(config.policy[0], CONFIG_POLICY_FAIR);
+	assert_int_equal(config.policy[1], CONFIG_POLICY_DEDICATED);
+	assert_int_equal(config.policy[200], CONFIG_POLICY_DEDICATED);
+	assert_int_equal(config.policy[3], CONFIG_POLICY_FIXED);
+	assert_int_equal(cpu_count(&config.vm[0]), CONFIG_CPU_MAX - 2); // not the dedicated ones
+	assert_int_equal(cpu_count(&config.vm[1]), 1);
 }
 
 // As many VMs and as long a file as there may be: the pool of strings is never the limit.
@@ -157,6 +180,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup(parse_minimal_has_defaults, setup),
 	    cmocka_unit_test_setup(parse_whole_fills_every_field, setup),
+	    cmocka_unit_test_setup(parse_cpus_with_their_policies, setup),
 	    cmocka_unit_test_setup(parse_largest_file_fits, setup),
 	    cmocka_unit_test_setup(parse_errors_are_counted, setup),
 	    cmocka_unit_test_setup(check_files_missing_is_named_at_its_value, setup),

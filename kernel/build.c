@@ -138,10 +138,10 @@ int vm_reset(struct vm *vm) {
 	// Stopped and at 0 before anything looks at it: devices never see it run backwards.
 	vm_clock_stop(vm);
 	vm_clock_zero(vm);
+	vm->stop.requested = false; // one that is asked for from here on counts
 	scrub_start(&scrub, &vm->space, vm->map, vm->map_count);
 	while ((err = scrub_step(&scrub, SCRUB_STEP_BYTES)) > 0) run_poll();
 	if (err < 0) return err;
-	vm->stop.requested = false;
 	arch_vm_reset(vm);
 	err = arch_vm_load(vm, &why);
 	if (err < 0) log_error("build", "vm \"%s\": %s", vm->name, why.text);

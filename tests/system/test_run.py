@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """tools/run, the command of a new user: with a terminal and without one, with what is good and what is bad. Its
 demonstration guest is the Linux of tools/fetch-guest."""
+import re
 import subprocess
 import sys
 

@@ -164,7 +164,8 @@ static void vcpu_reset(struct vcpu *vcpu) {
 	fpu_reset(arch);
 	reset_registers(vcpu);
 	// What came for the CPU while the VM did not run is looked at first.
-	__atomic_store_n(&vcpu->requests, VCPU_REQ_CPU, __ATOMIC_RELAXED);
+	__atomic_fetch_and(&vcpu->requests, VCPU_REQ_END | VCPU_REQ_CONSOLE, __ATOMIC_RELAXED);
+	__atomic_fetch_or(&vcpu->requests, VCPU_REQ_CPU, __ATOMIC_RELAXED);
 	vcpu->state = VCPU_READY;
 }
 

@@ -61,7 +61,9 @@ bool vmx_irq_allowed(const struct vcpu *vcpu) {
 	       (vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & VMX_SHADOW) == 0;
 }
 
-bool vmx_nmi_allowed(const struct vcpu *vcpu __unused_arg) {
+// Also asked of one that sleeps and is not loaded.
+bool vmx_nmi_allowed(const struct vcpu *vcpu) {
+	vmx_select(vcpu);
 	return (vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & (VMX_SHADOW | VMX_BLOCKED_NMI)) == 0;
 }
 

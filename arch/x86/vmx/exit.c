@@ -231,6 +231,12 @@ static noreturn __attribute__((noinline)) void decode_handle(struct vcpu *vcpu, 
 	handle(vcpu, x);
 }
 
+// Reasons that no row has. Bit 31: the entry did not come about (27.8 "Machine-Check Events During VM Entry" among them).
+enum exit_kind vmx_kind_of_failure(uint32_t reason) {
+	if (reason == (VMX_REASON_ENTRY_FAILED | VMX_REASON_ENTRY_MACHINE_CHECK)) return EXIT_MACHINE_CHECK;
+	return (reason & VMX_REASON_ENTRY_FAILED) != 0 ? EXIT_ENTRY_FAILED : EXIT_UNKNOWN;
+}
+
 void vmx_exit(struct arch_vcpu *arch) {
 	struct vcpu *vcpu = arch->vcpu;
 	struct vmx_vcpu *vmx = arch->vendor;
@@ -250,7 +256,7 @@ void vmx_exit(struct arch_vcpu *arch) {
 		else if ((need & (NEED_DECODE | NEED_VECTORING)) != 0)
 			decode_handle(vcpu, reason, need, x);
 	} else {
-		x->kind = (reason & VMX_REASON_ENTRY_FAILED) != 0 ? EXIT_ENTRY_FAILED : EXIT_UNKNOWN;
+		x->kind = vmx_kind_of_failure(reason);
 		x->insn_len = 0;
 	}
 	handle(vcpu, x);

@@ -135,10 +135,23 @@ static const char *ept_choose(struct vmx_caps *caps) {
 	caps->ept_2m = (ept & VMX_EPT_CAP_2M) != 0 && !feature_off(FEATURE_EPT_2M);
 	// VPIDs are only worth it when they can be flushed; without them every transition flushes.
 	const uint64_t invvpid = VMX_VPID_CAP_INVVPID | VMX_VPID_CAP_ALL;
-	if ((ept & invvpid) != invvpid) caps->control[VMX_PROC2] &= ~VMX_PROC2_VPID;
+	if ((ept & invvpid) != invvpid) {
+		caps->control[VMX_PROC2] &= ~VMX_PROC2_VPID;
+		caps->usable[VMX_PROC2] &= ~VMX_PROC2_VPID;
+	}
 	caps->vpid = (caps->control[VMX_PROC2] & VMX_PROC2_VPID) != 0;
 	caps->invvpid_single = (ept & VMX_VPID_CAP_SINGLE) != 0;
 	return NULL;
+}
+
+static bool locked_off(struct arch_why *why) {
+	uint64_t control = rdmsr(MSR_FEATURE_CONTROL);
+	if ((control & FEATURE_CONTROL_LOCK) == 0 || (control & FEATURE_CONTROL_VMX) != 0) return false;
+	fmt_print(why->text, sizeof why->text,
+	          "VMX is disabled by the firmware (IA32_FEATURE_CONTROL locked at %#llx): enable \"Intel "
+	          "Virtualization Technology\" in its setup",
+	          (unsigned long long)control);
+	return true;
 }
 
 int vmx_probe(struct arch_why *why) {
@@ -147,15 +160,7 @@ int vmx_probe(struct arch_why *why) {
 		fmt_print(why->text, sizeof why->text, "CPU \"%s\" has no VMX", features.brand);
 		return -ERR_UNSUP;
 	}
-	uint64_t control = rdmsr(MSR_FEATURE_CONTROL);
-	if ((control & FEATURE_CONTROL_LOCK) != 0 && (control & FEATURE_CONTROL_VMX) == 0) {
-		fmt_print(why->text, sizeof why->text,
-		          "VMX is disabled by the firmware (IA32_FEATURE_CONTROL locked at %#llx): enable \"Intel "
-		          "Virtualization "
-		          "Technology\" in its setup",
-		          (unsigned long long)control);
-		return -ERR_UNSUP;
-	}
+	if (locked_off(why)) return -ERR_UNSUP;
 	cpu_read(&caps->cpu);
 	const char *lacks = controls_choose(caps);
 	vmx_apicv_probe();
@@ -243,7 +248,15 @@ static void flush_all(void) {
 }
 
 int vmx_cpu_enable(struct arch_why *why) {
+	struct vmx_cpu here;
 	hpa_t region;
+	if (locked_off(why)) return -ERR_UNSUP;
+	memset(&here, 0, sizeof here);
+	cpu_read(&here);
+	if (memcmp(&here, &vmx_caps.cpu, sizeof here) != 0) {
+		fmt_print(why->text, sizeof why->text, "its VMX capabilities differ from the boot CPU's");
+		return -ERR_UNSUP;
+	}
 	int err = maps_build();
 	if (err == 0) err = memory_pool_pages(1, &region);
 	if (err < 0) {

@@ -156,6 +156,7 @@ void vmx_vcpu_enter(struct vcpu *vcpu);
 void vmx_exit(struct arch_vcpu *arch);
 __cold void vmx_enter_failed(struct arch_vcpu *arch, uint64_t rflags);
 void vmx_enter_cancelled(struct arch_vcpu *arch);
+enum exit_kind vmx_kind_of_failure(uint32_t reason);
 // The manual's name of an exit reason, for reports.
 const char *vmx_reason_name(uint32_t reason);
 // enter.asm

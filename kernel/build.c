@@ -6,7 +6,6 @@
 #include "kernel/lib/string.h"
 #include "kernel/memory.h"
 #include "kernel/run.h"
-#include "kernel/run.h"
 #include "kernel/scrub.h"
 #include "kernel/vm.h"
 

@@ -145,16 +145,20 @@ static void focus_next(void) {
 	log_line("input goes to vm \"%s\" (Ctrl-] for the next)", port[focus].vm->name);
 }
 
-// Whole bytes to the one that has the input, as long as it has room.
+// To the one that has the input, as long as it has room; what does not fit is lost, and said, so that Ctrl-] always comes
+// through.
 static void input_share(void) {
 	uint8_t byte;
+	uint32_t lost = 0;
 	if (port[focus].gone) focus_next();
-	while (ring_free(&port[focus].input) > 0 && console_read(&byte, 1) == 1) {
+	while (console_read(&byte, 1) == 1) {
 		if (byte == KEY_MENU)
 			focus_next();
 		else
-			(void)ring_put(&port[focus].input, &byte, 1);
+			lost += 1 - ring_put(&port[focus].input, &byte, 1);
 	}
+	if (lost > 0)
+		log_warn("console", "%u bytes of input lost: vm \"%s\" does not read", lost, port[focus].vm->name);
 }
 
 // ---- from the run loop -----------------------------------------------------------------------------------------

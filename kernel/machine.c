@@ -21,7 +21,10 @@ void machine_init(const struct config_machine *config) { machine = config; }
 
 void machine_vm_ended(struct vm *vm __unused_arg, enum vm_end how, uint32_t code) {
 	uint32_t own = how == VM_END_DEBUG_EXIT ? code : how == VM_END_CRASH ? RESULT_CRASH : 0;
-	result = (uint32_t)max_u64(result, own);
+	uint32_t worst = __atomic_load_n(&result, __ATOMIC_RELAXED);
+	while (worst < own &&
+	       !__atomic_compare_exchange_n(&result, &worst, own, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+	}
 }
 
 static uint32_t vms; // that run

@@ -109,7 +109,8 @@ void panic_nmi(void) {
 static void others_stop(void) {
 	for (uint64_t left = smp_online_mask(); left != 0; left &= left - 1) {
 		const struct cpu *cpu = cpu_get(bit_first(left));
-		if (cpu != this_cpu() && apic_ipi_nmi(cpu->apic_id) < 0) continue; // nothing better is left to try
+		int err = cpu != this_cpu() ? apic_ipi_nmi(cpu->apic_id) : 0;
+		if (err < 0) say("cpu %u takes no NMI", cpu->id);
 	}
 }
 

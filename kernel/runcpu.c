@@ -228,6 +228,7 @@ void run_vcpu_gone(struct vcpu *vcpu) {
 	struct run *run = this_run();
 	sched_remove(&vcpu->entity, clock_now_ns());
 	this_cpu()->vcpu = NULL;
+	this_cpu()->vm = NULL;
 	run->resched = run->attention = true;
 }
 

@@ -3,9 +3,10 @@
 prefixed on one console."""
 import re
 
+import pexpect
 import pytest
 
-from emulators import BUILD, DEBUG_EXIT, KERNEL, PLATFORMS, STRESS_KERNEL, bulkhead_iso, run
+from emulators import BUILD, DEBUG_EXIT, KERNEL, PLATFORMS, STRESS_KERNEL, bulkhead_iso, qemu_command, run
 
 WORK = BUILD / "vms-test"
 GUEST = BUILD / "guest"
@@ -102,3 +103,36 @@ def test_all_cpus_stop(how):
     assert outcome.timed_out and after.count("\n") == 1, after
     if how == "halt-machine":
         assert "beat| beat" in before, before[-2000:]
+
+
+# The events of one VM are another's on no account: guests that wait for NMIs, timers and interrupts share one CPU.
+@pytest.mark.parametrize("platform", ["qemu-epyc", "bochs-haswell", "bochs-ivybridge"])
+def test_events_of_vms_that_share_a_cpu(platform):
+    names = ["nmi", "hlt_wake", "self_ipi", "irq_window"]
+    vms = [f'[[vm]]\nname = "{name}"\nmemory = "16M"\nkernel = "{name}.elf"\ndebug_exit = 0xf4\n'
+           f'cmdline = "host={"tcg" if platform.startswith("qemu") else "bochs"}"\n' for name in names]
+    text = boot(platform, f"events-{platform}", vms, [f"{name}.elf" for name in names], [], timeout=200)
+    for name in names:
+        assert re.search(rf'^bulkhead: vm "{name}" stopped: debug-exit 0$', text, re.M), text[-4000:]
+
+
+# The first VM has the input and reads none of it; more than it has room for must not shut the menu key out.
+def test_input_that_nobody_reads_locks_nobody_out():
+    iso = WORK / "mute.iso"
+    (WORK / "mute.bin").parent.mkdir(parents=True, exist_ok=True)
+    (WORK / "mute.bin").write_bytes(b"\xfa\xf4\xeb\xfc")  # cli; hlt
+    bulkhead_iso(iso, MACHINE + '[[vm]]\nname = "mute"\nmemory = "1M"\nkernel = "mute.bin"\n'
+                 '[[vm]]\nname = "linux"\nmemory = "160M"\nkernel = "vmlinuz"\ninitrd = "initrd.img"\n'
+                 'cmdline = "console=ttyS0 quiet"\n',
+                 {"mute.bin": WORK / "mute.bin", "vmlinuz": GUEST / "vmlinuz", "initrd.img": GUEST / "initrd.img"})
+    command = qemu_command(PLATFORMS["qemu-epyc"], ["-cdrom", str(iso)], 384, "stdio,signal=off")
+    child = pexpect.spawn(command[0], command[1:], timeout=60, maxread=65536)
+    try:
+        child.expect(r"linux\| guest# ")
+        child.send("a" * 600 + "\x1d")
+        child.expect("bytes of input lost")
+        child.expect('input goes to vm "linux"')
+        child.send("echo $((6 * 7))\r")
+        child.expect(r"linux\| 42\r")
+    finally:
+        child.close(force=True)

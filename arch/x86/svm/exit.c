@@ -192,7 +192,8 @@ void svm_exit(struct arch_vcpu *arch) {
 	struct exit x;
 	uint64_t code = v->exit_code;
 	arch->gpr[GPR_RAX] = v->rax;
-	if (unlikely(v->tlb_control != SVM_TLB_KEEP) && code != SVM_EXIT_INVALID) svm_flushed(v, &svm_asid_pool[this_cpu()->id]);
+	if (unlikely(v->tlb_control != SVM_TLB_KEEP) && code != SVM_EXIT_INVALID)
+		svm_flushed(v, &svm_asid_pool[this_cpu()->id]);
 	v->event_inject = 0;
 	x.reason = code;
 	if (unlikely((v->exit_int_info & SVM_EVENT_VALID) != 0)) requeue_event(vcpu, v->exit_int_info);

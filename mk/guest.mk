@@ -4,7 +4,7 @@
 # NAME_HEADER is mb1 (default), mb2 or pvh.
 GUEST64 := bench longmode cpuid msr module pvh multiboot2 exceptions lapic_timer pic ioapic hlt_wake \
 	triple_fault reboot poweroff mmio_forms wild_memory port_storm msr_storm garbage hypercall self_ipi \
-	nmi irq_window cr_access debug_regs fpu spin
+	nmi irq_window cr_access debug_regs fpu spin apic_state
 GUEST32 := protected realboot task
 GUEST_FLAT := realmode_io unpaged
 

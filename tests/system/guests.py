@@ -71,6 +71,7 @@ GUESTS = (
     Guest("garbage", final=False, wild=True, stop=r".", seconds=30),
     Guest("hypercall"),
     Guest("self_ipi"),
+    Guest("apic_state"),
     Guest("nmi"),
     Guest("irq_window"),
     Guest("cr_access"),

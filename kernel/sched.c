@@ -29,6 +29,9 @@ struct queue {
 
 static struct queue queue[SMP_CPU_MAX];
 
+// Out of line: inlined, its multiplication is done again and again.
+static __attribute__((noinline)) struct queue *queue_of(uint32_t cpu) { return &queue[cpu]; }
+
 static struct sched_entity *first(const struct heap *heap) {
 	return heap->first == NULL ? NULL : container_of(heap->first, struct sched_entity, node);
 }
@@ -112,7 +115,7 @@ static void take_out(struct queue *q, struct sched_entity *e) {
 // ---- the interface ---------------------------------------------------------------------------------------------
 
 uint32_t sched_wake(struct sched_entity *e, uint64_t now_ns) {
-	struct queue *q = &queue[e->cpu];
+	struct queue *q = queue_of(e->cpu);
 	uint32_t kick = SCHED_CPU_NONE;
 	lock_acquire(&q->lock);
 	if (e->state == SCHED_BLOCKED) {
@@ -140,7 +143,7 @@ uint32_t sched_wake(struct sched_entity *e, uint64_t now_ns) {
 }
 
 void sched_block(struct sched_entity *e, uint64_t now_ns) {
-	struct queue *q = &queue[e->cpu];
+	struct queue *q = queue_of(e->cpu);
 	lock_acquire(&q->lock);
 	charge(q, now_ns);
 	take_out(q, e);
@@ -148,14 +151,14 @@ void sched_block(struct sched_entity *e, uint64_t now_ns) {
 }
 
 void sched_remove(struct sched_entity *e, uint64_t now_ns) {
-	struct queue *q = &queue[e->cpu];
+	struct queue *q = queue_of(e->cpu);
 	sched_block(e, now_ns);
 	q->entities--;
 	q->booked_ppm -= share_ppm(&e->params);
 }
 
 void sched_give_way(uint32_t cpu, uint64_t now_ns) {
-	struct queue *q = &queue[cpu];
+	struct queue *q = queue_of(cpu);
 	lock_acquire(&q->lock);
 	charge(q, now_ns);
 	struct sched_entity *e = q->running, *head = first(&q->ready);
@@ -189,7 +192,7 @@ static uint64_t look_again_ns(const struct queue *q, uint64_t now_ns) {
 }
 
 struct sched_entity *sched_pick(uint32_t cpu, uint64_t now_ns, uint64_t *until_ns) {
-	struct queue *q = &queue[cpu];
+	struct queue *q = queue_of(cpu);
 	struct sched_entity *e;
 	lock_acquire(&q->lock);
 	charge(q, now_ns);

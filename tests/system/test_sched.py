@@ -50,3 +50,9 @@ def test_budget_holds_on_an_idle_cpu():
     alone, = counts("alone", [""], FIXED)
     limited, = counts("limited", ["\nperiod = 20000\nbudget = 5000"], FIXED)
     assert limited / alone == pytest.approx(0.25, rel=0.01), (limited, alone)
+
+
+def test_loop_of_pause_gives_its_turns_away():
+    """By PAUSE-loop exiting: no emulator has SVM's pause filter."""
+    waits, works = counts("pause", ["pause", ""], platform="bochs-haswell", ticks=300_000_000, extra=["# none"])
+    assert waits / works < 0.01, (waits, works)

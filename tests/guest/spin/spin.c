@@ -16,9 +16,9 @@ void guest_main(void) {
 	char ticks[24];
 	if (!boot_value("ticks=", ticks, sizeof ticks)) result_error("ticks?");
 	uint64_t end = number(ticks), count = 0;
-	bool pause = boot_has_word("pause");
+	bool wait = boot_has_word("pause");
 	for (; rdtsc() < end; count++)
-		if (pause) asm volatile("pause");
+		if (wait) pause();
 	print("count %lu\n", count);
 	CHECK(count != 0, "over before it began");
 	finish();

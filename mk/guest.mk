@@ -4,7 +4,7 @@
 # NAME_HEADER is mb1 (default), mb2 or pvh.
 GUEST64 := bench longmode cpuid msr module pvh multiboot2 exceptions lapic_timer pic ioapic hlt_wake \
 	triple_fault reboot poweroff mmio_forms wild_memory port_storm msr_storm garbage hypercall self_ipi \
-	nmi irq_window cr_access debug_regs fpu spin apic_state
+	nmi irq_window cr_access debug_regs fpu spin apic_state refused
 GUEST32 := protected realboot task
 GUEST_FLAT := realmode_io unpaged
 
@@ -20,7 +20,7 @@ GUEST_CFLAGS := -std=gnu11 -O2 -g0 -I. -ffreestanding -fno-pic -fno-pie -fno-sta
 GUEST_CFLAGS64 := -m64 -mno-red-zone -mcmodel=small
 GUEST_CFLAGS32 := -m32 -march=i686
 GUEST_LIB64_OBJ := $(addprefix $(GUEST_DIR)/64/guest/lib/,report.o trap.o boot.o chips.o paging.o memory.o \
-	entry64.asm.o trap64.asm.o)
+	entry64.asm.o trap64.asm.o ring3.asm.o)
 GUEST_LIB32_OBJ := $(addprefix $(GUEST_DIR)/32/guest/lib/,report.o trap.o boot.o chips.o memory.o \
 	entry32.asm.o trap32.asm.o)
 GUEST_LD := tests/guest/lib/guest.ld

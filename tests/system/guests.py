@@ -75,6 +75,7 @@ GUESTS = (
     Guest("nmi"),
     Guest("irq_window"),
     Guest("cr_access"),
+    Guest("refused", bare=()),
     Guest("debug_regs",
           skip={"bochs-svm": "Bochs 2.7 keeps a debug trap pending over #VMEXIT and gives no DR6 (docs/QUIRKS.md)"}),
     Guest("fpu"),

@@ -75,7 +75,7 @@ static unsigned insn_bytes(const struct vcpu *vcpu, uint64_t code[static CODE_BY
 	memcpy(code, rig.given, rig.given_count);
 	return rig.given_count;
 }
-static const struct vendor_ops double_ops = {
+struct vendor_ops ops[1] = {{
     .paging_get = paging_get,
     .rip_get = rip_get,
     .rip_set = rip_set,
@@ -87,8 +87,7 @@ static const struct vendor_ops double_ops = {
     .shadow_clear = shadow_clear,
     .advance = advance,
     .insn_bytes = insn_bytes,
-};
-const struct vendor_ops *ops = &double_ops;
+}};
 
 uint64_t mmio_read(struct vcpu *vcpu, uint64_t addr, unsigned bytes) {
 	(void)vcpu;

@@ -4,12 +4,14 @@
 #include "arch/x86/guest/reset.h"
 
 #include "arch/x86/cpu/features.h"
+#include "arch/x86/guest/feature.h"
 #include "arch/x86/svm/svm.h"
 #include "kernel/memory.h"
 #include "tests/unit/support.h"
 
 struct svm_caps svm_caps;
 struct cpu_features features;
+struct guest_features guest_features;
 
 // ---- neighbours --------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@
 #include "arch/x86/cpu/features.h"
 #include "arch/x86/cpu/trap.h"
 #include "arch/x86/guest/event.h"
+#include "arch/x86/guest/feature.h"
 #include "arch/x86/guest/walk.h"
 #include "arch/x86/svm/svm.h"
 #include "drivers/host/apic.h"
@@ -15,6 +16,7 @@
 
 struct svm_caps svm_caps;
 struct cpu_features features;
+struct guest_features guest_features;
 
 static struct vm vm;
 static struct vcpu vcpu;
@@ -324,6 +326,22 @@ static void svm_exit_every_code_has_a_kind(void **state) {
 	assert_true(seen.exception.has_error);
 }
 
+// What CPUID does not offer the CPU may have all the same; it does not run for a guest.
+static void svm_vcpu_reset_intercepts_what_is_not_offered(void **state) {
+	(void)state;
+	for (unsigned rdtscp = 0; rdtscp < 2; rdtscp++) {
+		guest_features.rdtscp = rdtscp != 0;
+		svm_vcpu_reset(&vcpu);
+		assert_int_equal((vmcb.intercept_misc2 & SVM_ICPT2_RDTSCP) == 0, rdtscp);
+		assert_int_equal(vmcb.intercept_misc3, SVM_ICPT3_INVPCID);
+	}
+	static const uint64_t codes[] = {SVM_EXIT_INVPCID, SVM_EXIT_RDTSCP, SVM_EXIT_RDPRU, SVM_EXIT_INVLPGA,
+	                                 SVM_EXIT_VMRUN,   SVM_EXIT_VMLOAD, SVM_EXIT_STGI,  SVM_EXIT_CLGI,
+	                                 SVM_EXIT_SKINIT,  SVM_EXIT_VMSAVE};
+	for (unsigned i = 0; i < array_count(codes); i++)
+		assert_int_equal(leave(codes[i], 0, 0)->kind, EXIT_VIRT_INSN);
+}
+
 static void svm_advance_ends_shadow_and_rf_and_steps(void **state) {
 	(void)state;
 	vmcb.interrupt_shadow = SVM_SHADOW;
@@ -409,6 +427,7 @@ int main(void) {
 	    CASE(svm_exit_cut_off_software_events_are_executed_again),
 	    CASE(svm_cr4_set_machine_checks_stay_on),
 	    CASE(svm_exit_every_code_has_a_kind),
+	    CASE(svm_vcpu_reset_intercepts_what_is_not_offered),
 	    CASE(svm_advance_ends_shadow_and_rf_and_steps),
 	    CASE(svm_advance_wraps_at_4_gib_outside_64_bit_code),
 	    CASE(svm_nmi_window_beside_an_event_ends_right_behind_it),

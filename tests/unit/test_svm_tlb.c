@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "arch/x86/cpu/features.h"
+#include "arch/x86/guest/feature.h"
 #include "arch/x86/svm/svm.h"
 #include "kernel/memory.h"
 #include "tests/unit/support.h"
@@ -16,6 +17,7 @@
 
 struct svm_caps svm_caps;
 struct cpu_features features;
+struct guest_features guest_features;
 
 // ---- what vcpu.c and state.c need of their neighbours ----------------------------------------------------------
 

@@ -36,7 +36,7 @@ enum exit_kind {
 	EXIT_MONITOR,
 	EXIT_MWAIT,
 	EXIT_IRET,
-	EXIT_VIRT_INSN,    // an instruction of VMX or SVM itself: #UD
+	EXIT_VIRT_INSN,    // an instruction of VMX or SVM itself, or of a feature that is not offered: #UD
 	EXIT_TASK_SWITCH,  // .task
 	EXIT_DT_ACCESS,    // descriptor-table register access
 	EXIT_PREEMPT,      // max_run_us

@@ -46,7 +46,7 @@ static const int8_t kind_of[0x90] = {
     KIND(INIT, INIT),
     KIND_EVENT(VINTR, IRQ_WINDOW),
     KIND(RDTSC, RDTSC),
-    KIND(RDTSCP, RDTSC),
+    KIND(RDTSCP, VIRT_INSN), // where it is not offered
     KIND(RDPMC, RDPMC),
     KIND(CPUID, CPUID),
     KIND_EVENT(IRET, IRET),
@@ -145,6 +145,8 @@ static __cold void decode_other(struct vcpu *vcpu, struct vmcb *v, struct exit *
 		x->kind = EXIT_NMI_WINDOW;
 	} else if (code >= SVM_EXIT_IDTR_READ && code <= SVM_EXIT_TR_WRITE)
 		x->kind = EXIT_DT_ACCESS;
+	else if (code == SVM_EXIT_INVPCID)
+		x->kind = EXIT_VIRT_INSN;
 	else
 		x->kind = code < SVM_EXIT_KNOWN_END ? EXIT_NOT_ENABLED : EXIT_UNKNOWN;
 }

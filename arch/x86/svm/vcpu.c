@@ -3,6 +3,7 @@
 #include "arch/x86/svm/svm.h"
 
 #include "arch/x86/cpu/percpu.h"
+#include "arch/x86/guest/feature.h"
 #include "kernel/lib/string.h"
 #include "kernel/memory.h"
 
@@ -64,7 +65,9 @@ static void controls_set(struct vcpu *vcpu, struct vmcb *v) {
 	                     SVM_ICPT1_IOIO | SVM_ICPT1_MSR | SVM_ICPT1_FERR_FREEZE | SVM_ICPT1_SHUTDOWN;
 	v->intercept_misc2 = SVM_ICPT2_VMRUN | SVM_ICPT2_VMMCALL | SVM_ICPT2_VMLOAD | SVM_ICPT2_VMSAVE |
 	                     SVM_ICPT2_STGI | SVM_ICPT2_CLGI | SVM_ICPT2_SKINIT | SVM_ICPT2_WBINVD |
-	                     SVM_ICPT2_MONITOR | SVM_ICPT2_MWAIT | SVM_ICPT2_XSETBV | SVM_ICPT2_RDPRU;
+	                     SVM_ICPT2_MONITOR | SVM_ICPT2_MWAIT | SVM_ICPT2_XSETBV | SVM_ICPT2_RDPRU |
+	                     (guest_features.rdtscp ? 0 : SVM_ICPT2_RDTSCP);
+	v->intercept_misc3 = SVM_ICPT3_INVPCID;
 	v->iopm_base = svm_iopm_pa();
 	v->msrpm_base = svm_msrpm_pa();
 	v->tsc_offset = vcpu->vm->tsc_offset;

@@ -4,6 +4,7 @@
 #include "tests/guest/lib/boot.h"
 #include "tests/guest/lib/chips.h"
 #include "tests/guest/lib/paging.h"
+#include "tests/guest/lib/ring3.h"
 
 #define CR0_TS BIT(3)
 #define CR0_MP BIT(1)
@@ -15,11 +16,9 @@
 #define SPLIT_VECTOR 0x80 // first vector of the second IDT page
 #define FAR_VA UINT64_C(0x500000000000)
 
-uint64_t ring3_call(void *code, void *stack);    // exceptions.asm
-extern uint8_t ring3_misaligned[], ring3_exit[]; // code for it
+extern uint8_t ring3_misaligned[], ring3_exit[]; // exceptions.asm
 void int_n(unsigned vector);
 void int_n_on_stack(void *stack);
-void ring3_return(struct regs *regs);
 
 static uint8_t spare[3 * 4096] __attribute__((aligned(4096)));
 static volatile uint64_t last_ip, last_error, last_cr2;
@@ -91,10 +90,11 @@ static void test_alignment(void) {
 	cr0_write(cr0_read() | CR0_AM);
 	trap_gate(0x80, trap_stubs[0x80], GATE_INTERRUPT | GATE_USER);
 	trap_handle(0x80, ring3_return);
-	CHECK_EQ(ring3_call(ring3_exit, spare + 4096), 1);
-	EXPECT_TRAP_UNLESS(on_tcg(), VEC_AC, 0, ring3_call(ring3_misaligned, spare + 4096)); // TCG has no #AC
+	CHECK_EQ(ring3_call(ring3_exit, spare + 4096, RING3_FLAGS | FLAG_AC), 1);
+	EXPECT_TRAP_UNLESS(on_tcg(), VEC_AC, 0,
+	                   ring3_call(ring3_misaligned, spare + 4096, RING3_FLAGS | FLAG_AC)); // TCG has no #AC
 	cr0_write(cr0_read() & ~CR0_AM);
-	EXPECT_NO_TRAP(ring3_call(ring3_misaligned, spare + 4096));
+	EXPECT_NO_TRAP(ring3_call(ring3_misaligned, spare + 4096, RING3_FLAGS | FLAG_AC));
 	trap_handle(0x80, 0);
 }
 

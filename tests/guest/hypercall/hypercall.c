@@ -4,13 +4,12 @@
 #include "kernel/abi/hypercall.h"
 #include "tests/guest/lib/boot.h"
 #include "tests/guest/lib/paging.h"
-#include "tests/guest/lib/trap.h"
+#include "tests/guest/lib/ring3.h"
 
 #define CALL_UNKNOWN 0x7FFFFFFFu
 #define USER_VA UINT64_C(0x40000000000)
 
-uint64_t ring3_call(void *code, void *stack); // hypercall.asm
-void ring3_return(struct regs *regs);
+// hypercall.asm
 uint64_t hypercall_vmmcall(uint64_t number, uint64_t registers[6]);
 uint64_t hypercall_vmcall(uint64_t number, uint64_t registers[6]);
 
@@ -43,10 +42,10 @@ void guest_main(void) {
 	page[2] = 0x0F, page[3] = 0x01, page[4] = cpu_is_intel() ? 0xC1 : 0xD9;
 	page[5] = 0xCD, page[6] = 0x80; // int 0x80
 	page_map(USER_VA, (uintptr_t)page, PTE_P | PTE_W | PTE_U);
-	trap_gate(0x80, trap_stubs[0x80], GATE_INTERRUPT | GATE_USER);
-	trap_handle(0x80, ring3_return);
+	trap_gate(RING3_VECTOR, trap_stubs[RING3_VECTOR], GATE_INTERRUPT | GATE_USER);
+	trap_handle(RING3_VECTOR, ring3_return);
 	uint64_t result = 0;
-	struct trap t = CATCH(result = ring3_call((void *)USER_VA, (void *)(USER_VA + 0x1000)));
+	struct trap t = CATCH(result = ring3_call((void *)USER_VA, (void *)(USER_VA + 0x1000), RING3_FLAGS));
 	CHECK(t.vector == -1 && (int64_t)result < 0, "vector %d, result %llx", t.vector,
 	      (unsigned long long)result);
 	finish();

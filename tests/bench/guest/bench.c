@@ -81,6 +81,17 @@ static void measure_interrupts(void) {
 	irq_off();
 }
 
+// What hardware that delivers interrupts does without an exit; a HLT is not among it (docs/QUIRKS.md).
+static void measure_delivery(void) {
+	irq_on();
+	measure("self_ipi_eoi_xapic", loop_ipi_xapic);
+	irq_off();
+	lapic_x2_enable();
+	irq_on();
+	measure("self_ipi_eoi_x2apic", loop_ipi_x2apic);
+	irq_off();
+}
+
 void guest_main(void);
 void guest_main(void) {
 	pic_init(0x20, 0);
@@ -88,8 +99,12 @@ void guest_main(void) {
 	trap_gate(VEC_XAPIC, irq_xapic, GATE_INTERRUPT);
 	trap_gate(VEC_X2APIC, irq_x2apic, GATE_INTERRUPT);
 	trap_gate(VEC_LATENCY, irq_latency, GATE_INTERRUPT);
-	measure_exits();
-	measure_interrupts();
+	if (boot_has_word("delivery")) {
+		measure_delivery();
+	} else {
+		measure_exits();
+		measure_interrupts();
+	}
 	CHECK(true, "done");
 	finish();
 }

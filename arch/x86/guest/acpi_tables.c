@@ -146,9 +146,90 @@ _Static_assert(sizeof(struct madt_x2apic) == 16 && sizeof(struct madt_x2apic_nmi
 #define FACS_ALIGN 64u
 #define ROOT_ENTRIES 2u // FADT and MADT
 
-// Offsets of the tables in the block, and its end.
-struct plan {
-	size_t facs, rsdt, xsdt, fadt, madt, dsdt, end;
+#define GAS_IO(port, bits, size)                                                                             \
+	{ .space = GAS_SPACE_IO, .bit_width = bits, .access = size, .address = port }
+#define HEADER(name, size, version)                                                                          \
+	{                                                                                                        \
+		.signature = name, .length = size, .revision = version, .oem_id = "BLKHD ",                          \
+		.oem_table_id = "BULKHEAD", .oem_revision = 1, .creator_id = "BLKH", .creator_revision = 1           \
+	}
+
+struct __packed acpi_rsdt {
+	struct acpi_header header;
+	uint32_t entry[ROOT_ENTRIES];
+};
+struct __packed acpi_xsdt {
+	struct acpi_header header;
+	uint64_t entry[ROOT_ENTRIES];
+};
+
+// The beginning of the block, which is the same for every guest but for addresses and lengths. The CPUs follow.
+struct __packed head {
+	struct acpi_rsdp rsdp;
+	uint8_t pad0[28];
+	struct acpi_facs facs;
+	struct acpi_rsdt rsdt;
+	uint8_t pad1[4];
+	struct acpi_xsdt xsdt;
+	uint8_t pad2[12];
+	struct acpi_fadt fadt;
+	uint8_t pad3[12];
+	struct acpi_madt madt;
+};
+#define AT(table) offsetof(struct head, table)
+_Static_assert(AT(facs) % FACS_ALIGN == 0 && AT(rsdt) % TABLE_ALIGN == 0 && AT(xsdt) % TABLE_ALIGN == 0 &&
+                   AT(fadt) % TABLE_ALIGN == 0 && AT(madt) % TABLE_ALIGN == 0,
+               "tables are aligned");
+
+static const struct head head = {
+    .rsdp = {.signature = "RSD PTR ",
+             .oem_id = "BLKHD ",
+             .revision = RSDP_REVISION,
+             .length = sizeof head.rsdp},
+    .facs = {.signature = "FACS", .length = sizeof head.facs, .version = FACS_VERSION},
+    .rsdt = {.header = HEADER("RSDT", sizeof head.rsdt, 1)},
+    .xsdt = {.header = HEADER("XSDT", sizeof head.xsdt, 1)},
+    .fadt =
+        {
+            .header = HEADER("FACP", sizeof head.fadt, FADT_REVISION),
+            .sci_int = GUEST_SCI_GSI,
+            .pm1a_evt_blk = GUEST_PM1A_EVT_PORT,
+            .pm1a_cnt_blk = GUEST_PM1A_CNT_PORT,
+            .pm_tmr_blk = GUEST_PM_TMR_PORT,
+            .pm1_evt_len = 4,
+            .pm1_cnt_len = 2,
+            .pm_tmr_len = 4,
+            .p_lvl2_lat = NO_C2,
+            .p_lvl3_lat = NO_C3,
+            .century = GUEST_CMOS_CENTURY,
+            .iapc_boot_arch = BOOT_LEGACY_DEVICES | BOOT_NO_VGA,
+            .flags = FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_FIX_RTC | FADT_TMR_VAL_EXT |
+                     FADT_RESET_REG_SUP,
+            .reset_reg = GAS_IO(GUEST_RESET_PORT, 8, GAS_BYTE),
+            .reset_value = GUEST_RESET_VALUE,
+            .minor_revision = FADT_MINOR,
+            .x_pm1a_evt_blk = GAS_IO(GUEST_PM1A_EVT_PORT, 32, GAS_WORD),
+            .x_pm1a_cnt_blk = GAS_IO(GUEST_PM1A_CNT_PORT, 16, GAS_WORD),
+            .x_pm_tmr_blk = GAS_IO(GUEST_PM_TMR_PORT, 32, GAS_DWORD),
+            .hypervisor_vendor = "BULKHEAD",
+        },
+    .madt = {.header = HEADER("APIC", 0, MADT_REVISION),
+             .lapic_address = GUEST_LAPIC_GPA,
+             .flags = MADT_PCAT_COMPAT},
+};
+
+// The entries of the MADT behind the CPUs; the last one only where a CPU has an x2APIC entry.
+static const struct __packed tail {
+	struct madt_ioapic ioapic;
+	struct madt_override pit, sci;
+	struct madt_lapic_nmi nmi;
+	struct madt_x2apic_nmi wide_nmi;
+} tail = {
+    .ioapic = {MADT_IOAPIC, sizeof tail.ioapic, 0, 0, GUEST_IOAPIC_GPA, 0},
+    .pit = {MADT_OVERRIDE, sizeof tail.pit, 0, GUEST_PIT_GSI, GUEST_PIT_IOAPIC_PIN, INTI_HIGH_EDGE},
+    .sci = {MADT_OVERRIDE, sizeof tail.sci, 0, GUEST_SCI_GSI, GUEST_SCI_GSI, INTI_HIGH_LEVEL},
+    .nmi = {MADT_LAPIC_NMI, sizeof tail.nmi, MADT_ALL_UIDS, INTI_HIGH_EDGE, MADT_NMI_LINT},
+    .wide_nmi = {MADT_X2APIC_NMI, sizeof tail.wide_nmi, INTI_HIGH_EDGE, UINT32_MAX, MADT_NMI_LINT, {0}},
 };
 
 static uint8_t sum_of(const void *bytes, size_t len) {
@@ -163,8 +244,7 @@ static bool needs_x2apic_entry(const struct acpi_guest *in, uint32_t vcpu) {
 }
 
 static size_t madt_bytes(const struct acpi_guest *in) {
-	size_t bytes = sizeof(struct acpi_madt) + sizeof(struct madt_ioapic) + 2 * sizeof(struct madt_override) +
-	               sizeof(struct madt_lapic_nmi);
+	size_t bytes = sizeof(struct acpi_madt) + offsetof(struct tail, wide_nmi);
 	bool wide = false;
 	for (uint32_t i = 0; i < in->vcpu_count; i++) {
 		bool large = needs_x2apic_entry(in, i);
@@ -174,30 +254,9 @@ static size_t madt_bytes(const struct acpi_guest *in) {
 	return bytes + (wide ? sizeof(struct madt_x2apic_nmi) : 0);
 }
 
-static struct plan plan_make(const struct acpi_guest *in) {
-	struct plan p;
-	p.facs = align_up(sizeof(struct acpi_rsdp), FACS_ALIGN);
-	p.rsdt = align_up(p.facs + sizeof(struct acpi_facs), TABLE_ALIGN);
-	p.xsdt = align_up(p.rsdt + sizeof(struct acpi_header) + ROOT_ENTRIES * sizeof(uint32_t), TABLE_ALIGN);
-	p.fadt = align_up(p.xsdt + sizeof(struct acpi_header) + ROOT_ENTRIES * sizeof(uint64_t), TABLE_ALIGN);
-	p.madt = align_up(p.fadt + sizeof(struct acpi_fadt), TABLE_ALIGN);
-	p.dsdt = align_up(p.madt + madt_bytes(in), TABLE_ALIGN);
-	p.end = p.dsdt + dsdt_aml_bytes;
-	return p;
-}
-
-static struct acpi_header header_make(const char *signature, size_t length, uint8_t revision) {
-	struct acpi_header h = {
-	    .length = (uint32_t)length,
-	    .revision = revision,
-	    .oem_revision = 1,
-	    .creator_revision = 1,
-	};
-	memcpy(h.signature, signature, sizeof h.signature);
-	memcpy(h.oem_id, "BLKHD ", sizeof h.oem_id);
-	memcpy(h.oem_table_id, "BULKHEAD", sizeof h.oem_table_id);
-	memcpy(h.creator_id, "BLKH", sizeof h.creator_id);
-	return h;
+// Offset of the DSDT, the last table.
+static size_t dsdt_offset(const struct acpi_guest *in) {
+	return align_up(AT(madt) + madt_bytes(in), TABLE_ALIGN);
 }
 
 // Completes the table of `length` bytes at `table`, whose checksum byte is 0.
@@ -205,74 +264,21 @@ static void checksum_set(uint8_t *table, size_t length) {
 	table[offsetof(struct acpi_header, checksum)] = (uint8_t)-sum_of(table, length);
 }
 
-static struct acpi_gas io_register(uint32_t port, uint8_t bits, uint8_t access) {
-	return (struct acpi_gas){.space = GAS_SPACE_IO, .bit_width = bits, .access = access, .address = port};
-}
-
-static void rsdp_build(uint8_t *out, uint64_t gpa, const struct plan *p) {
-	struct acpi_rsdp r = {
-	    .revision = RSDP_REVISION,
-	    .rsdt = (uint32_t)(gpa + p->rsdt),
-	    .length = sizeof r,
-	    .xsdt = gpa + p->xsdt,
-	};
-	memcpy(r.signature, "RSD PTR ", sizeof r.signature);
-	memcpy(r.oem_id, "BLKHD ", sizeof r.oem_id);
-	r.checksum = (uint8_t)-sum_of(&r, RSDP_FIRST_BYTES);
-	r.extended_checksum = (uint8_t)-sum_of(&r, sizeof r);
-	memcpy(out, &r, sizeof r);
-}
-
-static void roots_build(uint8_t *out, uint64_t gpa, const struct plan *p) {
-	const uint64_t entry[ROOT_ENTRIES] = {gpa + p->fadt, gpa + p->madt};
-	size_t rsdt_bytes = sizeof(struct acpi_header) + ROOT_ENTRIES * sizeof(uint32_t);
-	size_t xsdt_bytes = sizeof(struct acpi_header) + ROOT_ENTRIES * sizeof(uint64_t);
-	struct acpi_header rsdt = header_make("RSDT", rsdt_bytes, 1), xsdt = header_make("XSDT", xsdt_bytes, 1);
-	memcpy(out + p->rsdt, &rsdt, sizeof rsdt);
-	memcpy(out + p->xsdt, &xsdt, sizeof xsdt);
-	for (size_t i = 0; i < ROOT_ENTRIES; i++) {
-		put_le32(out + p->rsdt + sizeof rsdt + i * sizeof(uint32_t), (uint32_t)entry[i]);
-		put_le64(out + p->xsdt + sizeof xsdt + i * sizeof(uint64_t), entry[i]);
-	}
-	checksum_set(out + p->rsdt, rsdt_bytes);
-	checksum_set(out + p->xsdt, xsdt_bytes);
-}
-
-static void fadt_build(uint8_t *out, uint64_t gpa, const struct plan *p) {
-	struct acpi_fadt f = {
-	    .header = header_make("FACP", sizeof f, FADT_REVISION),
-	    .firmware_ctrl = (uint32_t)(gpa + p->facs), // x_firmware_ctrl is for a FACS above 4 GiB only
-	    .dsdt = (uint32_t)(gpa + p->dsdt),
-	    .x_dsdt = gpa + p->dsdt,
-	    .sci_int = GUEST_SCI_GSI,
-	    .pm1a_evt_blk = GUEST_PM1A_EVT_PORT,
-	    .pm1a_cnt_blk = GUEST_PM1A_CNT_PORT,
-	    .pm_tmr_blk = GUEST_PM_TMR_PORT,
-	    .pm1_evt_len = 4,
-	    .pm1_cnt_len = 2,
-	    .pm_tmr_len = 4,
-	    .p_lvl2_lat = NO_C2,
-	    .p_lvl3_lat = NO_C3,
-	    .century = GUEST_CMOS_CENTURY,
-	    .iapc_boot_arch = BOOT_LEGACY_DEVICES | BOOT_NO_VGA,
-	    .flags = FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_FIX_RTC | FADT_TMR_VAL_EXT |
-	             FADT_RESET_REG_SUP,
-	    .reset_reg = io_register(GUEST_RESET_PORT, 8, GAS_BYTE),
-	    .reset_value = GUEST_RESET_VALUE,
-	    .minor_revision = FADT_MINOR,
-	    .x_pm1a_evt_blk = io_register(GUEST_PM1A_EVT_PORT, 32, GAS_WORD),
-	    .x_pm1a_cnt_blk = io_register(GUEST_PM1A_CNT_PORT, 16, GAS_WORD),
-	    .x_pm_tmr_blk = io_register(GUEST_PM_TMR_PORT, 32, GAS_DWORD),
-	};
-	memcpy(f.hypervisor_vendor, "BULKHEAD", sizeof f.hypervisor_vendor);
-	memcpy(out + p->fadt, &f, sizeof f);
-	checksum_set(out + p->fadt, sizeof f);
-}
-
-static void facs_build(uint8_t *out, const struct plan *p) {
-	struct acpi_facs f = {.length = sizeof f, .version = FACS_VERSION};
-	memcpy(f.signature, "FACS", sizeof f.signature);
-	memcpy(out + p->facs, &f, sizeof f);
+static void head_build(uint8_t *out, uint64_t gpa, size_t dsdt, size_t madt_length) {
+	struct head *h = (struct head *)out;
+	*h = head;
+	h->rsdp.rsdt = (uint32_t)(gpa + AT(rsdt));
+	h->rsdp.xsdt = gpa + AT(xsdt);
+	h->rsdp.checksum = (uint8_t)-sum_of(&h->rsdp, RSDP_FIRST_BYTES);
+	h->rsdp.extended_checksum = (uint8_t)-sum_of(&h->rsdp, sizeof h->rsdp);
+	h->xsdt.entry[0] = h->rsdt.entry[0] = (uint32_t)(gpa + AT(fadt)); // the block lies below 1 MiB
+	h->xsdt.entry[1] = h->rsdt.entry[1] = (uint32_t)(gpa + AT(madt));
+	h->fadt.firmware_ctrl = (uint32_t)(gpa + AT(facs)); // x_firmware_ctrl is for a FACS above 4 GiB only
+	h->fadt.x_dsdt = h->fadt.dsdt = (uint32_t)(gpa + dsdt);
+	h->madt.header.length = (uint32_t)madt_length;
+	checksum_set(out + AT(rsdt), sizeof h->rsdt);
+	checksum_set(out + AT(xsdt), sizeof h->xsdt);
+	checksum_set(out + AT(fadt), sizeof h->fadt);
 }
 
 // Appends one entry of the MADT and returns the place of the next.
@@ -299,48 +305,29 @@ static bool madt_cpus_put(const struct acpi_guest *in, uint8_t **at) {
 	return wide;
 }
 
-static void madt_build(const struct acpi_guest *in, uint8_t *out, const struct plan *p) {
-	size_t bytes = madt_bytes(in);
-	struct acpi_madt m = {
-	    .header = header_make("APIC", bytes, MADT_REVISION),
-	    .lapic_address = GUEST_LAPIC_GPA,
-	    .flags = MADT_PCAT_COMPAT,
-	};
-	struct madt_ioapic ioapic = {MADT_IOAPIC, sizeof ioapic, in->ioapic_id, 0, GUEST_IOAPIC_GPA, 0};
-	struct madt_override pit = {MADT_OVERRIDE, sizeof pit,           0,
-	                            GUEST_PIT_GSI, GUEST_PIT_IOAPIC_PIN, INTI_HIGH_EDGE};
-	struct madt_override sci = {MADT_OVERRIDE, sizeof sci, 0, GUEST_SCI_GSI, GUEST_SCI_GSI, INTI_HIGH_LEVEL};
-	struct madt_lapic_nmi nmi = {MADT_LAPIC_NMI, sizeof nmi, MADT_ALL_UIDS, INTI_HIGH_EDGE, MADT_NMI_LINT};
-	struct madt_x2apic_nmi wide_nmi = {
-	    MADT_X2APIC_NMI, sizeof wide_nmi, INTI_HIGH_EDGE, UINT32_MAX, MADT_NMI_LINT, {0},
-	};
-	uint8_t *at = entry_put(out + p->madt, &m, sizeof m);
+// What follows the head of the MADT.
+static void madt_build(const struct acpi_guest *in, uint8_t *out, size_t bytes) {
+	uint8_t *at = out + sizeof(struct head);
 	bool wide = madt_cpus_put(in, &at);
-	at = entry_put(at, &ioapic, sizeof ioapic);
-	at = entry_put(at, &pit, sizeof pit);
-	at = entry_put(at, &sci, sizeof sci);
-	at = entry_put(at, &nmi, sizeof nmi);
-	if (wide) (void)entry_put(at, &wide_nmi, sizeof wide_nmi);
-	checksum_set(out + p->madt, bytes);
+	memcpy(at, &tail, wide ? sizeof tail : offsetof(struct tail, wide_nmi));
+	at[offsetof(struct madt_ioapic, id)] = in->ioapic_id;
+	checksum_set(out + AT(madt), bytes);
 }
 
-size_t acpi_tables_bytes(const struct acpi_guest *in) { return plan_make(in).end; }
+size_t acpi_tables_bytes(const struct acpi_guest *in) { return dsdt_offset(in) + dsdt_aml_bytes; }
 
 int acpi_tables_build(const struct acpi_guest *in, uint8_t *out, size_t out_bytes, uint64_t gpa_of_out,
                       uint64_t *rsdp_gpa) {
 	if (in->vcpu_count == 0 || !is_aligned(gpa_of_out, FACS_ALIGN)) return -ERR_INVAL;
-	struct plan p = plan_make(in);
+	size_t dsdt = dsdt_offset(in), end = dsdt + dsdt_aml_bytes, madt_length = madt_bytes(in);
 	uint64_t area_end = ACPI_GUEST_AREA_GPA + ACPI_GUEST_AREA_BYTES;
-	if (gpa_of_out < ACPI_GUEST_AREA_GPA || gpa_of_out >= area_end || p.end > area_end - gpa_of_out) {
+	if (gpa_of_out < ACPI_GUEST_AREA_GPA || gpa_of_out >= area_end || end > area_end - gpa_of_out) {
 		return -ERR_RANGE;
 	}
-	if (p.end > out_bytes) return -ERR_NOMEM;
-	rsdp_build(out, gpa_of_out, &p);
-	facs_build(out, &p);
-	roots_build(out, gpa_of_out, &p);
-	fadt_build(out, gpa_of_out, &p);
-	madt_build(in, out, &p);
-	memcpy(out + p.dsdt, dsdt_aml, dsdt_aml_bytes);
+	if (end > out_bytes) return -ERR_NOMEM;
+	head_build(out, gpa_of_out, dsdt, madt_length);
+	madt_build(in, out, madt_length);
+	memcpy(out + dsdt, dsdt_aml, dsdt_aml_bytes);
 	*rsdp_gpa = gpa_of_out;
 	return 0;
 }

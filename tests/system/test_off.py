@@ -2,6 +2,7 @@
 """Optional features turned off by the option off= (arch/x86/guest/feature.h): the boot says so, and a guest that uses
 what they serve runs as before on the way that is left."""
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -50,6 +51,15 @@ def test_bochs_delivers_what_if_holds_back(options, held):
     flags = re.search(r"NOTE, .*came in, flags (\w+)", outcome.serial)
     assert (flags is None) == held, outcome.serial[-2000:]
     assert held or int(flags[1], 16) & 0x200 == 0
+
+
+def test_the_report_finds_no_fault_with_a_tpr_threshold():
+    """Where the TPR is only shadowed, what it holds back sets a threshold, which an entry compares with the TPR."""
+    guest = replace(next(g for g in GUESTS if g.name == "triple_fault"), cmdline="held")
+    platform = PLATFORMS["bochs-haswell"]
+    outcome = boot(guest, platform, options="off=virtual-interrupts,apic-access")
+    assert judge(guest, platform, outcome) is None
+    assert "exit reason TRIPLE_FAULT" in outcome.serial and "entry: refused" not in outcome.serial, outcome.serial[-3000:]
 
 
 # ---- without unrestricted guest: CR0.PE and PG of a guest are always 1 -----------------------------------------------

@@ -5,6 +5,7 @@
 
 #include "arch/x86/cpu/features.h"
 #include "arch/x86/cpu/insn.h"
+#include "arch/x86/cpu/mtrr.h"
 #include "arch/x86/cpu/percpu.h"
 #include "arch/x86/cpu/regs.h"
 #include "arch/x86/cpu/trap.h"
@@ -17,7 +18,7 @@
 static struct frames frames;
 static struct hostpt hostpt;
 static struct hostpt_cpu hostpt_cpu[CPU_MAX];
-static struct frames_range range[BOOT_MEM_MAX + BOOT_FILE_MAX + 4];
+static struct frames_range range[BOOT_MEM_MAX + BOOT_FILE_MAX + 4 + 2 * MTRR_PAIRS_MAX];
 static uint64_t usable_bytes, image_bytes;
 static hpa_t trampoline;
 
@@ -63,10 +64,34 @@ static hpa_t low_page(unsigned count) {
 	return hpa(page);
 }
 
+// What the firmware lists as memory, in runs that are write-back and runs that are not, which nobody gets.
+static void usable_add(unsigned *count, const struct mtrr_set *mtrr, uint64_t base, uint64_t bytes) {
+	uint64_t end = base + bytes, at = base, next;
+	bool wb = true;
+	while (base < end) {
+		if (at < end && mtrr_write_back(mtrr, at, &next) == wb) {
+			at = min_u64(next - 1, end - 1) + 1;
+			continue;
+		}
+		if (wb)
+			range_add(count, base, at - base, true);
+		else
+			log_warn("memory", "%#llx - %#llx is not used: not write-back by the firmware's MTRRs",
+			         (unsigned long long)base, (unsigned long long)(at - 1));
+		base = at;
+		wb = !wb;
+	}
+}
+
 static int frames_build(const struct boot_info *boot) {
 	unsigned count = 0;
+	struct mtrr_set mtrr = {.default_type = MTRR_TYPE_WB};
+	if (features.vmx) mtrr_read(&mtrr);
 	for (uint32_t i = 0; i < boot->mem_count; i++)
-		range_add(&count, boot->mem[i].base, boot->mem[i].bytes, boot->mem[i].type == BOOT_MEM_USABLE);
+		if (boot->mem[i].type == BOOT_MEM_USABLE)
+			usable_add(&count, &mtrr, boot->mem[i].base, boot->mem[i].bytes);
+		else
+			range_add(&count, boot->mem[i].base, boot->mem[i].bytes, false);
 	// Whatever the map says, these stay where they are: boot files are kept for restarts of their VMs.
 	range_add(&count, boot->kernel_base, boot->kernel_bytes, false);
 	for (uint32_t i = 0; i < boot->file_count; i++)

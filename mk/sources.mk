@@ -20,6 +20,7 @@ KERNEL_C := \
 	arch/x86/cpu/percpu.c \
 	arch/x86/cpu/mitigate.c \
 	arch/x86/cpu/mce.c \
+	arch/x86/cpu/mtrr.c \
 	arch/x86/emul/table.c \
 	arch/x86/emul/decode.c \
 	arch/x86/emul/alu.c \

@@ -22,6 +22,8 @@
 #define LINE_BYTES 200u
 #define INPUT_BYTES 256u
 #define KEY_MENU 0x1du // Ctrl-]
+#define PROMPT_TICKS 3u
+#define REST_TICKS 50u
 
 struct port {
 	struct chardev chardev;
@@ -33,6 +35,7 @@ struct port {
 	uint8_t input_bytes[INPUT_BYTES];
 	uint8_t line[LINE_BYTES]; // not shown yet
 	uint32_t length;
+	uint32_t quiet; // ticks since the last byte
 };
 
 static struct lock lock = LOCK_INIT(LOCK_RANK_PORTS); // lines, `open`, output
@@ -87,6 +90,7 @@ static bool line_show(struct port *p, bool ended) {
 static bool line_put(struct port *p, uint8_t byte) {
 	if (byte == '\r') return true;
 	if (byte == '\n') return line_show(p, true);
+	p->quiet = 0;
 	p->line[p->length++] = byte;
 	return p->length < LINE_BYTES || line_show(p, true);
 }
@@ -123,11 +127,19 @@ static bool output_release(void) {
 	return held && !room;
 }
 
-static void lines_show(void) {
+// A line that is not ended is shown when its writer has rested: who has the input, because a prompt is to be answered;
+// others only after long, so that lines stay whole. True while one waits.
+static bool lines_show(void) {
+	bool waits = false;
 	lock_acquire(&lock);
-	for (unsigned i = 0; i < sharing; i++)
-		if (port[i].length > 0 && (i == focus || open == NULL)) (void)line_show(&port[i], false);
+	for (unsigned i = 0; i < sharing; i++) {
+		struct port *p = &port[i];
+		if (p->length > 0 && ++p->quiet >= (i == focus ? PROMPT_TICKS : REST_TICKS))
+			(void)line_show(p, false);
+		waits = waits || p->length > 0;
+	}
 	lock_release(&lock);
+	return waits;
 }
 
 // ---- input -----------------------------------------------------------------------------------------------------
@@ -197,9 +209,8 @@ bool console_idle(void) {
 }
 
 void console_tick(void) {
-	if (shared()) lines_show();
-	bool more = console_step(), held = output_release();
-	if (held || (more && hostconsole_has_screen())) run_tick_request();
+	bool waits = shared() && lines_show(), more = console_step(), held = output_release();
+	if (held || waits || (more && hostconsole_has_screen())) run_tick_request();
 }
 
 struct chardev *console_chardev(struct vm *vm) {

@@ -4,6 +4,7 @@ demonstration guest is the Linux of tools/fetch-guest."""
 import re
 import subprocess
 import sys
+import time
 
 import pexpect
 import pytest
@@ -94,6 +95,14 @@ def test_a_guest_without_end_is_a_failure():
     (WORK / "spin.bin").write_bytes(b"\xeb\xfe")  # jmp $
     status, _, err = run(guest("spin", "spin.bin", "1M"), "--timeout", "15")
     assert (status, err) == (1, "run: the time is over\n")
+
+
+def test_a_refusal_ends_the_run_at_once_and_is_the_reason():
+    began = time.monotonic()
+    status, out, err = run(LINUX, "--memory", "200", "--timeout", str(SECONDS))
+    assert status == 1 and time.monotonic() - began < SECONDS / 2, out + err
+    assert "the machine is halted" in out and "time is over" not in err
+    assert re.fullmatch(r'run: error [^\n]*memory[^\n]*\n', err), err
 
 
 @pytest.mark.parametrize("text, expected", [

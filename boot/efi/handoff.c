@@ -76,7 +76,8 @@ static EFI_STATUS build_tables(struct loader *loader, struct tables *tables, uin
 	return EFI_OUT_OF_RESOURCES;
 }
 
-// The firmware's map, in room that is taken again as long as it is too small: taking it changes the map.
+// The firmware's map, in room that is taken again as long as it is too small: taking it changes the map. Says
+// nothing: after a refused ExitBootServices the console may not be used. The caller does.
 static EFI_STATUS get_map(struct loader *loader, struct map *map) {
 	for (unsigned i = 0; i < MAP_ATTEMPTS; i++) {
 		UINT32 version;
@@ -88,7 +89,7 @@ static EFI_STATUS get_map(struct loader *loader, struct map *map) {
 		uint64_t room = map->bytes + MAP_SLACK_DESCRIPTORS * map->descriptor_bytes;
 		uint64_t pages = room / EFI_PAGE_SIZE + 1;
 		memory_release(loader, map->span);
-		status = memory_take(loader, pages, 1, false, false, "the memory map", &at);
+		status = memory_take(loader, pages, 1, false, false, NULL, &at);
 		if (EFI_ERROR(status)) return status;
 		map->at = memory_at(at);
 		map->room = pages * EFI_PAGE_SIZE;

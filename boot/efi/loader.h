@@ -55,7 +55,7 @@ static inline void *memory_at(uint64_t address) { return (void *)(uintptr_t)addr
 static inline uint64_t memory_address(const void *at) { return (uint64_t)(uintptr_t)at; }
 
 // Pages of EfiLoaderData, `align_pages` (a power of two) aligned, below 4 GiB when there is room; recorded in
-// loader->span. `what` names them in the error line.
+// loader->span. `what` names them in the error line; NULL: none is said.
 EFI_STATUS memory_take(struct loader *loader, uint64_t pages, uint64_t align_pages, bool low, bool keep,
                        const char *what, uint64_t *base);
 // Gives back everything that memory_take took, or what was taken since span_count was `first`.

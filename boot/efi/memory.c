@@ -26,7 +26,7 @@ EFI_STATUS memory_take(struct loader *loader, uint64_t pages, uint64_t align_pag
 	EFI_STATUS status = EFI_OUT_OF_RESOURCES;
 	if (loader->span_count < LOADER_SPAN_MAX) status = allocate(loader, total, low, &raw);
 	if (EFI_ERROR(status)) {
-		say("no memory for %s (%llu KiB)", what, (unsigned long long)(pages * 4));
+		if (what != NULL) say("no memory for %s (%llu KiB)", what, (unsigned long long)(pages * 4));
 		return EFI_OUT_OF_RESOURCES;
 	}
 	// Trim to the aligned middle.

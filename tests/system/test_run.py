@@ -119,3 +119,19 @@ def test_an_error_names_the_users_own_file(text, expected):
 
 def test_a_missing_configuration_is_named():
     assert run(WORK / "none.toml") == (1, "", f"{WORK / 'none.toml'}: no such configuration file\n")
+
+
+@pytest.mark.parametrize("flag, value", [("--memory", "-5"), ("--memory", "0"), ("--cpus", "0"), ("--cpus", "256"),
+                                         ("--timeout", "-1"), ("--timeout", "x")])
+def test_a_number_out_of_range_is_refused_with_the_range(flag, value):
+    status, out, err = run(LINUX, f"{flag}={value}")
+    assert (status, out) == (2, "")
+    assert re.search(rf"error: argument {flag}: '{value}' is no number from \d+ to \d+\n$", err), err
+
+
+@pytest.mark.parametrize("words, status", [(["--help"], 0), (["--again", "--hlep"], 2), (["-x"], 2), (["a", "b"], 2),
+                                           (["--for"], 2)])
+def test_fetch_guest_takes_no_unknown_word_for_its_folder(words, status, tmp_path):
+    done = subprocess.run([ROOT / "tools/fetch-guest", *words], cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == status and (done.stdout + done.stderr).startswith("usage: tools/fetch-guest ")
+    assert list(tmp_path.iterdir()) == []

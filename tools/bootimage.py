@@ -14,6 +14,7 @@ import tomllib
 import uuid
 
 SECTOR = 512
+GUESTS = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../build/guest"))
 MIB = 1 << 20
 EPOCH = 1767225600  # 2026-01-01 00:00 UTC: the date of every file in an image
 CONFIG_NAME = "bulkhead.toml"
@@ -114,6 +115,14 @@ def find_file(config, name, files):
     return beside
 
 
+def with_advice(text, folder):
+    """`text`, with a word in each line about a missing file that stands where make puts guests."""
+    def advise(match):
+        there = not folder and os.path.isfile(os.path.join(GUESTS, match[1]))
+        return match[0] + (f", or give --files {os.path.relpath(GUESTS)}" if there else "")
+    return re.sub(r'.*\bfile "([^"/\n]+)" (?:is missing|beside).*', advise, text)
+
+
 def read_config(path, checker, folder, options):
     """The (name, path) pairs of all files that the configuration at `path` needs, the configuration first. `options`
     are the hypervisor's own; without any, those of the file beside the configuration count."""
@@ -126,7 +135,7 @@ def read_config(path, checker, folder, options):
         done = subprocess.run([checker, *extra, "--", path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, errors="replace")
         if done.returncode != 0:
-            raise ImageError(done.stdout.rstrip() or f"{path}: {checker} refuses it")
+            raise ImageError(with_advice(done.stdout.rstrip(), folder) or f"{path}: {checker} refuses it")
     try:
         text = raw.decode()
         document = tomllib.loads(text)
@@ -151,8 +160,8 @@ def read_config(path, checker, folder, options):
         if name_fault(name):
             raise ImageError(f'{path}:{line}:{column}: {key}: file name "{name}": {name_fault(name)}')
         if not os.path.isfile(source):
-            raise ImageError(f'{path}:{line}:{column}: {key}: there is no file "{name}" beside the configuration'
-                             + (f" or in {folder}" if folder else ""))
+            raise ImageError(with_advice(f'{path}:{line}:{column}: {key}: there is no file "{name}" beside the '
+                                         'configuration' + (f" or in {folder}" if folder else ""), folder))
         if name == OPTIONS_NAME:
             raise ImageError(f'{path}:{line}:{column}: {key}: "{name}" holds the hypervisor\'s own options')
         if name == KERNEL_NAME:

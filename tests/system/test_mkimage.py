@@ -90,6 +90,15 @@ def test_checker_judges_first(tmp_path):
     assert status == 1 and re.search(r"test\.toml:5:1: .*unknown", output), output
 
 
+@pytest.mark.parametrize("checker", [CHECKER, NO_CHECKER], ids=["checker", "alone"])
+def test_missing_file_that_make_has_is_pointed_out(tmp_path, checker):
+    advice = f"or give --files {os.path.relpath(BUILD / 'guest')}"
+    for name, known in (("realboot.elf", True), ("nobody.elf", False)):
+        config = images.write_config(tmp_path, GOOD.replace("k.bin", name), {})
+        status, output = images.make("mkimage", config, tmp_path / "x.img", PROBE, checker)
+        assert status == 1 and output.startswith(f"{config}:4:10: kernel") and (advice in output) == known, output
+
+
 def test_options_travel_and_are_judged(tmp_path):
     config = images.write_config(tmp_path, GOOD, {"k.bin": b"\xf4", "options.txt": b"off=vpid\n"})
     image = images.made("mkimage", config, tmp_path / "x.img", PROBE, CHECKER)

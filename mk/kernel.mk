@@ -7,17 +7,18 @@ KERNEL_CFLAGS = -std=gnu11 $(OPT) -g -I. -ffreestanding -fno-builtin-printf -mge
 	-fno-asynchronous-unwind-tables -fomit-frame-pointer -fno-common -fno-strict-aliasing \
 	-ffunction-sections -fdata-sections -fcf-protection=none -DBULKHEAD_VERSION='"$(VERSION)"' $(WARN)
 # What runs at nearly every exit is compiled for speed, the rest for size (figures: docs/BENCH.md).
-HOT_C := kernel/run.c kernel/clock.c kernel/iobus.c drivers/vdev/vpic.c \
-	$(addprefix arch/x86/guest/,insn.c mmio.c pio.c event.c exit.c) \
-	$(addprefix arch/x86/svm/,event.c length.c exit.c) $(addprefix arch/x86/vmx/,event.c exit.c)
-WARM_C := mm/gmem.c kernel/runcpu.c kernel/vm.c kernel/lib/string.c $(addprefix drivers/vdev/,vlapic.c vlapic_reg.c) \
-	$(addprefix arch/x86/guest/,cpuid.c msr.c hypercall.c) arch/x86/svm/state.c arch/x86/vmx/state.c
+HOT_C := kernel/run.c $(addprefix arch/x86/guest/,insn.c pio.c event.c exit.c) arch/x86/svm/event.c \
+	$(addprefix arch/x86/vmx/,event.c exit.c)
+WARM_C := $(addprefix kernel/,clock.c iobus.c vm.c lib/string.c) mm/gmem.c \
+	$(addprefix drivers/vdev/,vlapic.c vlapic_reg.c vpic.c) \
+	$(addprefix arch/x86/guest/,cpuid.c msr.c hypercall.c mmio.c) \
+	$(addprefix arch/x86/svm/,state.c length.c exit.c) arch/x86/vmx/state.c
 # The passes that are off duplicate code or keep values in more registers: 2.4 KiB of text, by trial of each.
 GCC_ONLY := -fno-tree-dominator-opts -fno-thread-jumps -fno-if-conversion -fno-ipa-sra \
 	-fno-move-loop-invariants -fno-tree-loop-im -fno-caller-saves -fno-tree-pta
 OPT = -Oz $(GCC_ONLY)
 $(HOT_C:%.c=$(BUILD)/kernel/%.o): OPT = -O2 -falign-functions=1 -falign-jumps=1 -falign-loops=1 -falign-labels=1
-$(WARM_C:%.c=$(BUILD)/kernel/%.o): OPT = -Os
+$(WARM_C:%.c=$(BUILD)/kernel/%.o): OPT = -Os $(GCC_ONLY)
 # Link-time optimisation takes a tenth off every exit and 4 KiB off the text, in one partition, which shares more than
 # several do. What the compiler calls by itself, and the stack protector, stay out of it.
 LTO = -flto

@@ -564,7 +564,8 @@ def test_files_of_another_folder_count(tmp_path):
     assert split("--files", "others", tmp_path / "x.toml")[1] == f'{tmp_path}/x.toml:4:10: kernel "k" is an empty file\n'
 
 
-KNOWN = ("there is stress=save:N with N from 1 to 1000000000, stress=fault:KIND with KIND ud, pf, stack or assert, "
+KNOWN = ("there is stress=save:N with N from 1 to 1000000000, stress=fault:KIND with KIND ud, pf, stack, assert, nmi or entry, "
+         "stress=entry:SEED,N with both from 1 to 1000000000, max_run_us=N with N from 1 to 1000000000, "
          "off=NAME,NAME... with NAME vpid ")
 
 

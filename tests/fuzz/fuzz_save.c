@@ -5,7 +5,10 @@
 // good stream make whole.
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include "arch/x86/cpu/percpu.h"
 #include "arch/x86/guest/record.h"
 #include "kernel/arch.h"
 #include "kernel/backend.h"
@@ -22,6 +25,7 @@
 #define AREA_BYTES 832u       // x87, SSE, AVX
 #define RECORD_BYTES (sizeof(struct vcpu_record) + AREA_BYTES)
 #define VCPUS 2u
+#define ARCH_SET_GS 0x1001 // asm/prctl.h
 
 // ---- what a VM stands on ----------------------------------------------------------------------------------------
 
@@ -35,6 +39,11 @@ void arch_tsc_shift(struct vm *vm, uint64_t delta) { vm->tsc_offset += delta; }
 void vm_vcpu_init_signal(struct vm *vm __unused_arg, unsigned vcpu __unused_arg) {}
 void vm_vcpu_startup(struct vm *vm __unused_arg, unsigned vcpu __unused_arg, uint8_t vector __unused_arg) {}
 void vm_vcpu_nmi(struct vm *vm __unused_arg, unsigned vcpu __unused_arg) {}
+void vm_vcpu_apic_mode(struct vm *vm __unused_arg, unsigned vcpu __unused_arg) {}
+void run_notify(struct vcpu *vcpu __unused_arg) {}
+
+// kernel/vm.c asks which vCPU is loaded on this CPU: none.
+static struct cpu cpu = {.self = &cpu};
 
 struct arch_vcpu {
 	uint64_t record[(RECORD_BYTES + 7) / 8];
@@ -107,8 +116,10 @@ static uint64_t good_bytes;
 
 static struct vdev *device_new(const struct vdev_class *class, const struct vdev_config *config,
                                struct vdev **out) {
-	struct vdev *d = calloc(1, class->object_bytes);
+	uint64_t bytes = align_up(class->object_bytes, PAGE_BYTES); // some hold a page
+	struct vdev *d = aligned_alloc(PAGE_BYTES, bytes);
 	assert(d != NULL);
+	memset(d, 0, bytes);
 	d->class = class;
 	d->vm = &vm;
 	list_push_back(&vm.devices, &d->node);
@@ -200,6 +211,8 @@ static uint64_t written(uint8_t *buffer) {
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
+	long set = syscall(SYS_arch_prctl, ARCH_SET_GS, &cpu);
+	assert(set == 0);
 	vm_new();
 	good_bytes = save_bytes(&vm);
 	uint8_t *seed = calloc(1, 1 + good_bytes);
